@@ -1,0 +1,5 @@
+"""`python -m opencwm.cli`: the same as `cwm`."""
+
+from opencwm.cli import main
+
+main()

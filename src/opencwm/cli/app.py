@@ -1,0 +1,111 @@
+"""The command line's shape: commands, exit codes, and how an error is told.
+
+Notable choices: what a user can mend is one line on standard error and an exit code; anything else is a fault of ours
+and keeps its traceback. The list of commands and options is frozen by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import opencwm
+from opencwm.cli import learning, runs
+from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
+from opencwm.config import ConfigError
+from opencwm.programs.program import ProgramError
+from opencwm.trace.recorder import RecordError
+from opencwm.world.protocol import WorldError
+
+ABOUT = """Record what a Python program does, predict it with a model, and see where the two part.
+
+Exit codes:
+  0    done, also where a prediction is wrong
+  1    a fault of cwm itself: a traceback
+  2    the command line, a program or a data file cannot be used
+  3    the weights or a configuration cannot be used
+  4    a training run failed; its last checkpoint is kept
+  130  interrupted
+"""
+
+
+class Commands(TyperGroup):
+    """All commands, with errors that a user can mend turned into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (WorldError, ConfigError) as error:
+            _refuse(str(error), SETUP)
+        except (ProgramError, RecordError, Unusable) as error:
+            _refuse(str(error), PROGRAM)
+        except ValueError as error:
+            from opencwm.model.weights import WeightsError  # loaded already, if the error is one
+
+            if not isinstance(error, WeightsError):
+                raise
+            _refuse(str(error), SETUP)
+        except BrokenPipeError:
+            # The reader of a pipe has gone (`cwm trace ... | head`): nothing is left to say, nor to flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            _refuse("interrupted", INTERRUPTED)
+
+
+def _refuse(message: str, code: int) -> None:
+    typer.echo(f"cwm: {message}", err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=ABOUT,
+    epilog="Example: cwm predict examples/count_letters.py --check",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"opencwm {opencwm.__version__} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    # A terminal that cannot show a character gets an escape instead of a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _example(text: str) -> str:
+    return f"Example: {text}"
+
+
+app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
+app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
+app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
+app.command("train", epilog=_example("cwm train configs/tiny.toml --dry-run"))(learning.train)
+
+evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
+evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
+evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+app.add_typer(evaluate, name="eval")
+
+data = typer.Typer(help="Look at data.", no_args_is_help=True)
+data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
+app.add_typer(data, name="data")

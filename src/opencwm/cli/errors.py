@@ -1,0 +1,7 @@
+"""Exit codes, and `Unusable`: what a command raises when its command line or a file cannot be used."""
+
+PROGRAM, SETUP, INTERRUPTED = 2, 3, 130
+
+
+class Unusable(Exception):
+    """The message is one line and says what to do; the command exits with code 2."""

@@ -1,0 +1,125 @@
+"""`cwm train`, `cwm eval` and `cwm data`: making a model, measuring it, and looking at what it learns from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from opencwm.cli.errors import Unusable
+from opencwm.cli.progress import progress
+
+if TYPE_CHECKING:
+    from opencwm.codec.llama3 import Tokenizer
+    from opencwm.evals.crux import CruxItem
+
+LAYOUT = 'JSON lines with "code" (a function f), "input" and "output", as CRUXEval has them.'
+
+Data = Annotated[Path, typer.Option("--data", metavar="FILE", help=LAYOUT)]
+DataOrNone = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help=LAYOUT + " Without it: written programs, held out from training."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model.")
+]
+
+
+class Report(Protocol):
+    """What an evaluation gives: its figures as data and as text."""
+
+    def to_json(self) -> dict[str, object]: ...
+
+    def table(self) -> str: ...
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/tiny.toml.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in run.steps=100.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
+) -> None:
+    """Train a model: writes programs, records them, learns from the runs.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    from opencwm.train.loop import main_train
+
+    main_train(config, overrides or [], dry_run)
+
+
+def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
+    """Next-frame accuracy with the true past, and frames until the first error when running free."""
+    from opencwm.evals.frames import evaluate
+
+    if data is not None:
+        _load(data, limit)
+    with progress("loading the model") as say:
+        report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
+    _print(report, as_json)
+
+
+def crux(data: Data, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
+    """Output accuracy: one greedy predicted run per program, no interpreter in the loop."""
+    from opencwm.evals.crux import evaluate
+
+    _load(data, limit)
+    with progress("loading the model") as say:
+        report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
+    _print(report, as_json)
+
+
+def sizes(
+    data: Data,
+    limit: Limit = None,
+    as_json: Json = False,
+    llama3: Annotated[
+        Path | None,
+        typer.Option("--llama3", metavar="FILE", help="Llama 3's tokenizer.model, to count the cwm codec's tokens."),
+    ] = None,
+) -> None:
+    """Characters and tokens per run: CWM's format against the compact one."""
+    from opencwm.evals.sizes import measure
+
+    programs = [item.program for item in _load(data, limit)]
+    tokenizer = _tokenizer(llama3) if llama3 else None
+    with progress("recording") as say:
+        report = measure(programs, tokenizer=tokenizer, progress=_counting("recording", say))
+    _print(report, as_json)
+
+
+def _load(path: Path, limit: int | None) -> list[CruxItem]:
+    """The programs of a file. Raises Unusable before anything slow starts."""
+    from opencwm.evals.crux import load
+
+    try:
+        return load(path, limit=limit)
+    except OSError as error:
+        raise Unusable(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    from opencwm.codec import llama3
+
+    try:
+        return llama3.load(path)
+    except OSError as error:
+        raise Unusable(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, ImportError) as error:
+        raise Unusable(str(error)) from None
+
+
+def _counting(doing: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    return lambda done, total: say(f"{doing}: {done} of {total} programs")
+
+
+def _print(report: Report, as_json: bool) -> None:
+    typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else report.table())

@@ -1,0 +1,271 @@
+"""`cwm trace`, `cwm predict` and `cwm debug`: one program, run, predicted or walked.
+
+Notable choice: the program itself always runs in a process of its own, within limits; nothing of it runs in this one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.progress import progress
+
+if TYPE_CHECKING:
+    from opencwm.programs.program import Program
+    from opencwm.trace.frames import Trace
+    from opencwm.trace.limits import Limits
+    from opencwm.world.compare import Comparison
+    from opencwm.world.local import LocalWorld
+    from opencwm.world.protocol import Prediction, Run
+
+FRAMES, SECONDS = 1000, 10.0
+
+
+class Format(StrEnum):
+    """How a recorded run is written."""
+
+    table = "table"
+    cwm = "cwm"
+    compact = "compact"
+
+
+File = Annotated[str, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE")]
+Call = Annotated[
+    str | None,
+    typer.Option(
+        "--call",
+        metavar="EXPRESSION",
+        help="Where the run starts, as in \"f('r')\". Without it: the function marked # << START_OF_TRACE.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model.")
+]
+FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
+Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
+
+
+def trace(
+    file: File,
+    call: Call = None,
+    as_json: Json = False,
+    form: Annotated[
+        Format, typer.Option("--format", help="A table, CWM's text format, or the tokens of the compact one.")
+    ] = Format.table,
+    limit_frames: FrameLimit = FRAMES,
+    seconds: Seconds = SECONDS,
+    steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
+) -> None:
+    """Run a program and show what it did, line by line.
+
+    What the program itself prints goes to standard error.
+
+    --json prints JSON lines: a header, one object per frame, the outcome.
+    """
+    from opencwm.cli import render
+
+    if as_json and form is not Format.table:
+        raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    program = _program(file, call)
+    printed = io.StringIO()
+    with progress("running"):
+        recorded = _record(program, _limits(limit_frames, seconds), steps=steps, output=printed)
+    typer.echo(printed.getvalue(), err=True, nl=False)
+    if as_json:
+        text = recorded.to_jsonl()
+    elif form is Format.cwm:
+        from opencwm.codec import cwm
+
+        text = cwm.to_text(recorded)
+    elif form is Format.compact:
+        from opencwm.codec import compact
+        from opencwm.codec.tokenizer import VOCABULARY
+
+        text = VOCABULARY.show(compact.encode(recorded).ids)
+    else:
+        page = io.StringIO()
+        screen = render.console(file=page if output else None)
+        screen.print(render.trace_table(recorded, width=screen.width))
+        screen.print(render.ending(recorded), style="bold")
+        if output is None:
+            return
+        text = page.getvalue()
+    if output is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        _write(output, text)
+        typer.echo(f"{output}: {render.ending(recorded)}", err=True)
+
+
+def predict(
+    file: File,
+    call: Call = None,
+    check: Annotated[bool, typer.Option("--check", help="Show what really happens beside it.")] = False,
+    as_json: Json = False,
+    weights: Weights = None,
+    limit_frames: FrameLimit = FRAMES,
+    seconds: Seconds = SECONDS,
+) -> None:
+    """Predict what a program does, without running it.
+
+    With --check the program runs too (in a process of its own): the first frame that differs is marked, and the last
+    line says how many frames were right before it and whether the output is.
+
+    --json prints one object: "predicted", and with --check "real" and "check".
+    """
+    from opencwm.cli import render
+    from opencwm.world.compare import compare
+    from opencwm.world.protocol import collect
+
+    program = _program(file, call)
+    real: Trace | None = None
+    if check:
+        with progress("running"):
+            real = _record(program, _limits(limit_frames, seconds))
+    with progress("loading the model") as say:
+        run = _world(weights).run(program)
+        predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
+    comparison = compare(real, predicted) if real else None
+    if as_json:
+        typer.echo(json.dumps(_as_json(predicted, predictions, real, comparison), ensure_ascii=False))
+        return
+    screen = render.console()
+    if real is None or comparison is None:
+        screen.print(render.prediction_table(predicted, predictions, width=screen.width))
+        screen.print(f"predicted: {render.ending(predicted)}", style="bold")
+        return
+    screen.print(render.check_table(real, predicted, predictions, comparison, width=screen.width))
+    if error := render.first_error(comparison):
+        screen.print(error, style="red")
+    screen.print(render.verdict(comparison, real, predicted), style="bold")
+
+
+def debug(
+    file: File,
+    call: Call = None,
+    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
+    weights: Weights = None,
+) -> None:
+    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
+
+    With --real, the recorded run, with the same commands. Type help at the prompt.
+    """
+    from opencwm.debug import repl
+
+    program = _program(file, call)
+    if file == "-":
+        _read_from_terminal()
+    if real:
+        from opencwm.world.interpreter import RecordedRun
+
+        with progress("running"):
+            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS)))
+    else:
+        with progress("loading the model"):
+            run = _world(weights).run(program)
+    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
+    if repl.run(run, program, title=title):
+        raise typer.Exit(SETUP)
+
+
+def _program(file: str, call: str | None) -> Program:
+    from opencwm.programs.program import Program
+
+    return Program.read(file, call)
+
+
+def _limits(frames: int, seconds: float) -> Limits:
+    from opencwm.trace.limits import Limits
+
+    return Limits(frames=frames, seconds=seconds)
+
+
+def _record(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+    from opencwm.trace.isolate import record_isolated
+
+    return record_isolated(program, limits=limits, steps=steps, output=output)
+
+
+def _world(weights: Path | None) -> LocalWorld:
+    from opencwm.world.local import LocalWorld
+
+    return LocalWorld.load(weights)
+
+
+def _as_json(
+    predicted: Trace, predictions: list[Prediction], real: Trace | None, comparison: Comparison | None
+) -> dict[str, object]:
+    """What `cwm predict --json` prints."""
+    guess = _trace_json(predicted)
+    for record, prediction in zip(guess["frames"], predictions, strict=True):  # type: ignore[call-overload]
+        record |= {"probability": prediction.probability, "branch": prediction.branch, "values": prediction.values}
+    result: dict[str, object] = {"predicted": guess}
+    if real is not None and comparison is not None:
+        parting = comparison.divergence
+        result["real"] = _trace_json(real)
+        result["check"] = {
+            "frames_right": comparison.frames_right,
+            "frames_real": comparison.frames_real,
+            "output_right": comparison.output_right,
+            "divergence": parting
+            and {
+                "frame": parting.index,
+                "differences": [
+                    {"kind": item.kind, "name": item.name, "real": item.real, "predicted": item.predicted}
+                    for item in parting.differences
+                ],
+            },
+        }
+    return result
+
+
+def _trace_json(trace: Trace) -> dict[str, object]:
+    header, *frames, outcome = map(json.loads, trace.to_jsonl().splitlines())
+    return {**header, "frames": frames, **outcome}
+
+
+class _Counted:
+    """A run that says how far it is."""
+
+    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
+        self.context, self.entry_line, self.python, self.outcome = run.context, run.entry_line, run.python, run.outcome
+        self._run, self._say, self._count = run, say, 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self
+
+    def __next__(self) -> Prediction:
+        self._say(f"predicting frame {self._count}")
+        self._count += 1
+        try:
+            return next(self._run)
+        finally:
+            self.outcome = self._run.outcome
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or none of it. Raises Unusable."""
+    try:
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise Unusable(f"cannot write {path}: {error.strerror}") from None
+
+
+def _read_from_terminal() -> None:
+    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
+    try:
+        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
+    except OSError:
+        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

@@ -1,0 +1,57 @@
+"""Running a world free for an evaluation: one greedy run per program, with what it cost; giving up is a result too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opencwm.programs.program import Program
+from opencwm.trace.frames import Frame, Outcome, Trace
+from opencwm.world.protocol import World, WorldError
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRun:
+    """A predicted run and its cost. `tokens` is None where the run does not count them; `error` is why it gave up."""
+
+    trace: Trace
+    seconds: float
+    tokens: int | None = None
+    error: WorldError | None = None
+
+
+def run_free(world: World, program: Program, *, limit: int) -> FreeRun:
+    """Predict a run, at most `limit` frames. What the world raises ends it, with outcome `truncated`."""
+    started = time.perf_counter()
+    frames: list[Frame] = []
+    outcome, python, tokens, failure = None, "", None, None
+    try:
+        run = world.run(program)
+        python = run.python
+        for prediction in run:
+            frames.append(prediction.frame)
+            if len(frames) >= limit:
+                break
+        outcome = run.outcome or Outcome("truncated", "frames")
+        tokens = getattr(run, "tokens", None)
+    except WorldError as error:
+        outcome, failure = Outcome("truncated", str(error)), error
+    trace = Trace(program.context, program.entry_line, tuple(frames), outcome, python)
+    return FreeRun(trace, time.perf_counter() - started, tokens, failure)
+
+
+def check_alive(runs: Sequence[FreeRun]) -> None:
+    """Raise the world's own error if it answered nothing at all: figures of it would say nothing."""
+    if runs and all(run.error is not None and not run.trace.frames for run in runs):
+        error = runs[-1].error
+        assert error is not None
+        raise error
+
+
+def open_world(weights: str | Path | None) -> World:
+    """The local model of a weights folder, or the shipped one. Raises WorldError."""
+    from opencwm.world.local import LocalWorld
+
+    return LocalWorld.load(Path(weights) if weights is not None else None)

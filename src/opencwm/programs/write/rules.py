@@ -1,0 +1,18 @@
+"""The grammar as it is used: all rule tables, the leaves and the forms (functions that write an expression)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from opencwm.programs.write.grammar import Grammar
+from opencwm.programs.write.tables_collections import COLLECTIONS
+from opencwm.programs.write.tables_text import TEXT
+from opencwm.programs.write.tables_truth import NUMBERS, TRUTH
+
+if TYPE_CHECKING:
+    from opencwm.programs.write.writer import Writer
+
+GRAMMAR = Grammar((TEXT, NUMBERS, TRUTH, COLLECTIONS))
+LEAVES: dict[str, Callable[[Writer], tuple[str, int]]] = {}
+FORMS: dict[str, Callable[[Writer, str, int], tuple[str, int]]] = {}

@@ -1,0 +1,187 @@
+"""`LocalWorld`: a model in this process that predicts runs.
+
+Notable choice: a run that outgrows the context goes on from a snapshot, the call stack with all locals and the latest
+frames, so its length is not bounded by the model's context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from opencwm.codec.compact import Encoder
+from opencwm.codec.compact_reader import Reader
+from opencwm.codec.errors import CodecError
+from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.model.constraints import Constraint
+from opencwm.model.engine import ContextFull, Session
+from opencwm.model.transformer import Transformer
+from opencwm.model.weights import load_weights
+from opencwm.trace.frames import Frame, Outcome, Trace
+from opencwm.world.decoder import Decoder, EndlessValue, Score
+from opencwm.world.protocol import Prediction, Runnable, WorldError
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
+_UNFINISHED = Outcome("truncated", "unfinished")
+
+
+class LocalWorld:
+    """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill."""
+
+    def __init__(self, model: Transformer, *, name: str = "model", max_tokens: int = 1024, python: str = "3.11") -> None:
+        if model.config.vocab_size < VOCABULARY.size:
+            raise WorldError(
+                f"the model has {model.config.vocab_size} tokens, the compact codec {VOCABULARY.size}: "
+                "these weights are for another version; train again or take this version's weights"
+            )
+        self.model = model.eval()
+        self.name = name
+        self.max_tokens = min(max_tokens, model.config.max_positions)
+        self.python = python
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> LocalWorld:
+        """A world from a weights folder, the shipped one by default. Raises WeightsError."""
+        folder = folder or SHIPPED
+        model, info = load_weights(folder)
+        tokens = info.get("context_tokens", 1024)
+        return cls(
+            model,
+            name=folder.name,
+            max_tokens=tokens if isinstance(tokens, int) else 1024,
+            python=str(info.get("python", "3.11")),
+        )
+
+    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> LocalRun:
+        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context."""
+        return LocalRun(self, self._given(program.context, program.entry_line, prefix))
+
+    def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
+        return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
+
+    def start(self, given: Trace) -> Decoder:
+        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
+        try:
+            encoder = Encoder(given)
+        except CodecError as error:
+            raise WorldError(f"cannot write this program in compact form: {error}") from None
+        start = encoder.latest(self.max_tokens * 3 // 4)
+        if start:
+            start = encoder.latest(self.max_tokens // 2)
+        if start < 0:
+            start = encoder.latest(self.max_tokens * 3 // 4)
+        if start < 0:
+            raise WorldError(
+                f"the source and one state exceed the model's context of {self.max_tokens} tokens: "
+                "predict a shorter program"
+            )
+        ids = encoder.window(start, len(given.frames), ending=False).ids
+        reader = Reader.from_prompt(ids)
+        constraint = Constraint(reader)
+        for token in ids[reader.offset :]:
+            constraint.push(token)
+        constraint.settle()
+        return Decoder(Session(self.model, max_tokens=self.max_tokens), constraint, ids)
+
+    def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
+        """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
+
+        One pass over the true tokens. Where the model would have written another token it writes on from there until
+        its own frame is complete, and then returns to the truth.
+        """
+        try:
+            chunks = Encoder(trace).chunks
+        except CodecError as error:
+            raise WorldError(f"the trace has no compact form: {error}") from None
+        decoder = self.start(self._given(program.context, program.entry_line, ()))
+        predictions: list[Prediction] = []
+        for index, chunk in enumerate(chunks):
+            if decoder.session.length + len(decoder.pending) + len(chunk) + 64 > self.max_tokens:
+                decoder = self.start(self._given(program.context, program.entry_line, trace.frames[:index]))
+            predictions.append(_follow(decoder, chunk))
+        return predictions
+
+
+class LocalRun:
+    """Frames as the model writes them; `outcome` is set at the end."""
+
+    def __init__(self, world: LocalWorld, given: Trace) -> None:
+        self.world = world
+        self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
+        self.outcome: Outcome | None = None
+        self.decoder = world.start(given)
+        self.tokens = 0
+        self._frames = list(given.frames)
+        self._ready: list[Prediction] = []
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self
+
+    def __next__(self) -> Prediction:
+        while not self._ready:
+            if self.outcome is not None:
+                raise StopIteration
+            self._advance()
+        return self._ready.pop(0)
+
+    def _advance(self) -> None:
+        """One token further."""
+        try:
+            new = self.decoder.step()
+        except ContextFull:
+            given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
+            self.decoder = self.world.start(given)
+            return
+        except EndlessValue as error:
+            self.outcome = Outcome("truncated", str(error))
+            return
+        self.tokens += 1
+        self._ready += new
+        self._frames += [prediction.frame for prediction in new]
+        reader = self.decoder.constraint.reader
+        if reader.state == "done":
+            self.outcome = reader.outcome
+
+
+def _follow(decoder: Decoder, chunk: Sequence[int]) -> Prediction:
+    """The decoder's own next frame; afterwards the decoder has taken the true tokens `chunk` instead."""
+    first_V = decoder.logits()
+    border = decoder.session.length
+    logits_TV = torch.cat([first_V[None], decoder.session.feed_all(chunk)])
+    truth = decoder.constraint.clone()
+    completed: list[Prediction] = []
+    for offset, token in enumerate(chunk):
+        decoder.expect(logits_TV[offset])
+        choice, chance, ending = decoder.choose()
+        if choice != token:
+            decoder.session.rewind(border + offset)
+            own = _free(decoder, choice, chance, ending)
+            break
+        completed += decoder.take(token, chance, ending)
+    else:
+        decoder.expect(logits_TV[len(chunk)])
+        own = completed[0] if completed else _free(decoder, *decoder.choose())
+    for token in chunk:
+        truth.push(token)
+    truth.settle()
+    decoder.constraint = truth
+    decoder.score = Score()
+    decoder.session.rewind(min(decoder.session.length, border))
+    decoder.session.feed(chunk)
+    decoder.expect(logits_TV[len(chunk)])
+    return own
+
+
+def _free(decoder: Decoder, choice: int, chance: float, ending: float) -> Prediction:
+    """Write on from a choice until a frame is complete."""
+    predictions = decoder.take(choice, chance, ending)
+    while not predictions:
+        try:
+            predictions = decoder.step()
+        except (ContextFull, EndlessValue):
+            frame = Frame("exception", 0, "", 0, value="no frame within the model's context")
+            return decoder.score.prediction(frame)
+    return predictions[0]
+

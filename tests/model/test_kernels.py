@@ -1,0 +1,77 @@
+"""The written-out backward passes: right by finite differences, and equal to the plain layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from opencwm.model import kernels, transformer
+from opencwm.model.config import preset
+from opencwm.model.transformer import Transformer
+
+
+def drawn(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+def test_rms_norm_gradients() -> None:
+    assert torch.autograd.gradcheck(lambda x, w: kernels.rms_norm(x, w, 1e-5), (drawn(2, 3, 8), drawn(8)))
+
+
+def test_swiglu_gradients() -> None:
+    assert torch.autograd.gradcheck(kernels.swiglu, (drawn(5, 12),))
+
+
+def test_convolution_gradients_at_borders() -> None:
+    starts = [0, 1, 4, 6]  # documents of 1, 3, 2 and 4 tokens
+    start_of = [max(start for start in starts if start <= token) for token in range(10)]
+    borders = tuple(
+        torch.tensor([token for token in range(10) if token - shift < start_of[token]]) for shift in (1, 2, 3)
+    )
+    x, weight = drawn(10, 4), drawn(4, 4)
+    assert torch.autograd.gradcheck(lambda x, w: kernels.causal_convolution(x, w, borders), (x, weight))
+    alone = tuple(torch.arange(shift) for shift in (1, 2, 3))
+    torch.testing.assert_close(
+        kernels.causal_convolution(x, weight, borders)[6:], kernels.causal_convolution(x[6:], weight, alone)
+    )
+
+
+def test_rotated_heads_gradients() -> None:
+    cos, sin = drawn(5, 4).detach(), drawn(5, 4).detach()
+    tables = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    assert torch.autograd.gradcheck(
+        lambda x, w: kernels.rotated_heads(x, *tables, w, 1e-5, 3), (drawn(5, 4, 8), drawn(3, 8))
+    )
+    assert torch.autograd.gradcheck(lambda x: kernels.rotated_heads(x, *tables, None, 0.0, 3), (drawn(5, 4, 8),))
+
+
+def test_fused_and_plain_passes_agree() -> None:
+    model = Transformer(preset("tiny", vocab_size=50, layers=2), seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.empty_like(parameter).normal_(0, 0.1, generator=torch.Generator().manual_seed(7)))
+    tokens = torch.randint(0, 50, (2, 40), generator=torch.Generator().manual_seed(8))
+    for documents in (None, torch.tensor([[0] * 25 + [1] * 10 + [-1] * 5, [0] * 1 + [1] * 2 + [2] * 37])):
+        found = []
+        for fusible in (transformer._fusible, lambda x_BTC: False):
+            original, transformer._fusible = transformer._fusible, fusible
+            try:
+                logits = model(tokens, documents_BT=documents)
+            finally:
+                transformer._fusible = original
+            found.append((logits, *torch.autograd.grad(logits.square().mean(), list(model.parameters()))))
+        for fused, plain in zip(*found, strict=True):
+            torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-4 * float(plain.detach().abs().max()))
+
+
+def test_mixed_precision_and_compilation_fall_back_to_plain_layers() -> None:
+    model = Transformer(preset("tiny", vocab_size=50, layers=1), seed=1)
+    tokens, documents = torch.arange(20)[None], torch.tensor([[0] * 8 + [1] * 12])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(tokens, documents_BT=documents)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), model(tokens, documents_BT=documents), rtol=0.1, atol=0.02)
+    logits.float().sum().backward()
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(tokens, documents_BT=documents), model(tokens, documents_BT=documents))

@@ -1,0 +1,112 @@
+"""Weights folders: what is written reads back, and every kind of damage is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from opencwm.model.config import ModelConfig
+from opencwm.model.transformer import Transformer
+from opencwm.model.weights import WeightsError, load_weights, read_config, save_weights
+
+
+def build(**changes: object) -> Transformer:
+    values = dict(vocab_size=40, dim=32, layers=2, heads=4, kv_heads=2, head_dim=8, ffn_dim=48, max_positions=64)
+    return Transformer(ModelConfig.from_dict(values | changes), seed=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_weights(tmp_path / "weights", build(), {"steps": 3})
+    return tmp_path / "weights"
+
+
+@pytest.mark.parametrize("changes", [{}, dict(tie_embeddings=True, qk_norm=True, conv_width=4)], ids=str)
+def test_a_saved_model_reads_back(tmp_path: Path, changes: dict[str, object]) -> None:
+    model, tokens = build(**changes), torch.arange(12)[None]
+    save_weights(tmp_path, model, {"steps": 3, "figures": [0.5]})
+    loaded, info = load_weights(tmp_path)
+    assert loaded.config == model.config and info == {"steps": 3, "figures": [0.5]}
+    assert torch.equal(loaded(tokens), model(tokens)) and not loaded.training
+    assert sum(p.numel() for p in loaded.parameters()) == model.config.parameter_count()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_tied_embeddings_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
+    save_weights(tmp_path, build(tie_embeddings=True), {})
+    assert "output.weight" not in load_file(tmp_path / "model.safetensors")
+    loaded, _ = load_weights(tmp_path)
+    assert loaded.output.weight is loaded.embedding.weight
+
+
+def test_stored_and_loaded_dtypes_are_chosen(tmp_path: Path) -> None:
+    save_weights(tmp_path, build(), {}, dtype=torch.bfloat16)
+    assert load_file(tmp_path / "model.safetensors")["norm.weight"].dtype == torch.bfloat16
+    assert load_weights(tmp_path)[0].norm.weight.dtype == torch.float32
+    assert load_weights(tmp_path, dtype=torch.bfloat16)[0].norm.weight.dtype == torch.bfloat16
+
+
+def test_a_save_replaces_the_weights_before(folder: Path) -> None:
+    save_weights(folder, build(layers=1), {"steps": 4})
+    model, info = load_weights(folder)
+    assert model.config.layers == 1 and info == {"steps": 4}
+
+
+def test_info_that_is_not_json_leaves_the_old_weights(folder: Path) -> None:
+    with pytest.raises(TypeError):
+        save_weights(folder, build(), {"path": folder})
+    assert load_weights(folder)[1] == {"steps": 3}
+
+
+def test_missing_files_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"config\.json is missing: give a folder"):
+        load_weights(tmp_path / "nowhere")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"model\.safetensors is missing: restore it"):
+        load_weights(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, -1])
+def test_a_truncated_file_is_named(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"model\.safetensors is damaged or truncated \([\d,]+ bytes"):
+        load_weights(folder)
+
+
+def test_wrong_tensors_are_named(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "norm.weight"}, path)
+    with pytest.raises(WeightsError, match=r"lacks tensor norm\.weight"):
+        load_weights(folder)
+    save_file(tensors | {"more": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match="has unexpected tensor more"):
+        load_weights(folder)
+    save_file(tensors | {"norm.weight": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match=r"norm\.weight has shape \(2,\), config\.json says \(32,\)"):
+        load_weights(folder)
+
+
+def test_a_damaged_config_is_named(folder: Path) -> None:
+    path = folder / "config.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps(header | {"model": header["model"] | {"depth": 3}}))
+    with pytest.raises(WeightsError, match=r"config\.json: unknown model config key 'depth': known keys are"):
+        read_config(folder)
+    path.write_text(json.dumps(header | {"format": "opencwm.model/9"}))
+    with pytest.raises(WeightsError, match=r"has format 'opencwm\.model/9', this version reads"):
+        read_config(folder)
+    path.write_text(json.dumps(header | {"model": header["model"] | {"heads": "many"}}))
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        read_config(folder)
+    path.write_text("{")
+    with pytest.raises(WeightsError, match="is not JSON"):
+        read_config(folder)
+    path.write_text(json.dumps({"format": "opencwm.model/1"}))
+    with pytest.raises(WeightsError, match="needs the objects"):
+        read_config(folder)
