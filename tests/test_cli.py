@@ -411,28 +411,30 @@ def test_a_pipe_gets_plain_text_and_may_close_early():
     done = process("trace", "examples/count_letters.py", env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and done.stdout.isascii() and "\x1b" not in done.stdout
     shell = f"{sys.executable} -m opencwm.cli trace examples/count_letters.py --json | head -n 1"
-    closed = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    closed = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert closed.stderr == "" and closed.stdout.startswith("{")
 
 
 def test_an_interrupt_is_one_line_and_130(tmp_path):
-    path = tmp_path / "forever.py"
-    path.write_text("def f():  # << START_OF_TRACE\n    while True:\n        pass\n")
-    arguments = [
+    path, started = tmp_path / "forever.py", tmp_path / "started"
+    path.write_text(
+        f"def f():  # << START_OF_TRACE\n    open({str(started)!r}, 'w').close()\n    while True:\n        pass\n"
+    )
+    command = [
         sys.executable,
         "-m",
         "opencwm.cli",
         "trace",
         str(path),
         "--seconds",
-        "30",
+        "60",
         "--limit-frames",
         "1000000000",
     ]
-    child = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    time.sleep(2)
-    os.killpg(child.pid, signal.SIGINT)
-    stdout, stderr = child.communicate(timeout=30)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
     assert (child.returncode, stdout, stderr) == (130, "", "cwm: interrupted\n")

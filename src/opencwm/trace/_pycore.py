@@ -72,33 +72,40 @@ class Core:
         self._thread = threading.get_ident()
         self._process = os.getpid()  # a fork goes on recording for itself alone
         self._insistence: Insistence | None = None
+        self._entry: Callable[[], object] | None = None
+        self.error: BaseException | None = None  # what the entry raised
 
     def run(self, entry: Callable[[], object]) -> BaseException | None:
         """Call the entry with tracing on; what it raised, or None. The trace function of before is put back."""
         previous = sys.gettrace()
-        todo: Callable[[], object] | None = entry
-        error: BaseException | None = None
+        self._entry = entry
         self._deadline = monotonic() + self.limits.seconds
         self.active = True
+        try:
+            self._run_and_leave(previous)
+        except Stop:  # raised again on its way out; with the program left, there cannot be a third
+            self._run_and_leave(previous)
+        self.active = False
+        if self.stopped is None:
+            self.settle(self.error)
+        return self.error
+
+    def _run_and_leave(self, previous: Any) -> None:
         while True:
             try:
-                if todo is not None:
-                    call, todo = todo, None
+                if self._entry is not None:
+                    entry, self._entry = self._entry, None
                     sys.settrace(self._global)
-                    call()
+                    entry()
                 sys.settrace(previous)
                 if self._insistence is not None:
                     self._insistence.end()
-                break
+                return
             except Stop:
-                pass
-            except BaseException as caught:
-                error = caught
-        self.active = False
-        sys.settrace(previous)
-        if self.stopped is None:
-            self.settle(error)
-        return error
+                sys.settrace(previous)
+            except BaseException as error:
+                sys.settrace(previous)
+                self.error = error
 
     def settle(self, error: BaseException | None) -> None:
         """Emit what was held back when the program is over."""

@@ -1,7 +1,8 @@
 """Stopping a recorded program for good.
 
 A limit raises `Stop` out of the trace function. The interpreter drops a trace function that raises, so a program that
-swallows the exception would run on unseen. Therefore a thread raises `Stop` again and again until the program is left.
+swallows the exception would run on unseen. Therefore a thread raises `Stop` again and again, soon very often, until the
+program is left. (A child process needs none of this: it exits at the limit.)
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Insistence:
         """To be called in the target thread, again if it raises Stop."""
         self._done.set()
         self._thread.join()
+        for _ in range(10):  # jumping back is where the interpreter raises what is still due; it must not linger
+            pass
 
     def _insist(self) -> None:
         if self._done.wait(0.05):
@@ -36,10 +39,17 @@ class Insistence:
         import ctypes
 
         target = ctypes.c_ulong(self._target)
-        while not self._done.wait(0.01):
+        interval = sys.getswitchinterval()
+        pause = 0.01
+        rounds = 0
+        while not self._done.wait(pause):
             if self._inside():
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Stop))
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(target, None)
+            rounds += 1
+            if rounds == 20:  # it catches everything: do not let it get from one handler into the next
+                pause = 1e-5
+                sys.setswitchinterval(1e-5)
+        sys.setswitchinterval(interval)
 
     def _inside(self) -> bool:
         """Whether the program's code is still on the thread's stack."""

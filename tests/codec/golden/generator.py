@@ -12,8 +12,6 @@ def wrapped(n):
 
 def main():  # << START_OF_TRACE
     seen = []
-    for value in wrapped(3):
+    for value in wrapped(4):
         seen.append(value)
-        if value == 10:
-            break
     return seen
