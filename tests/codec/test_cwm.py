@@ -173,6 +173,15 @@ def test_methods_of_one_text_are_told_apart() -> None:
     assert back == trace
 
 
+def test_comprehensions_of_one_line_are_told_apart() -> None:
+    trace = trace_of(
+        "def f(a):\n    s = ','.join(str(x) for x in [x for x in a if x < 1])\n"
+        "    return any(k for k in a) and [k for k in a], s, [{y for y in [z for z in a]} for _ in a]\n",
+        "f([65, 25])",
+    )
+    assert cwm.from_text(cwm.to_text(trace)) == trace
+
+
 def test_a_prediction_that_breaks_control_flow_is_read_by_its_text() -> None:
     trace = trace_of("def f(a):\n    b = a\n    c = b\n    return c\n", "f(1)")
     jumped = replace(trace, frames=trace.frames[:3] + trace.frames[5:])  # from `def f` straight to the return

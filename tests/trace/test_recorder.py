@@ -484,7 +484,7 @@ def test_with_statements(outline: Outline) -> None:
     assert outline("""
         class Quiet:
             def __enter__(self): return 1
-            def __exit__(self, kind, error, trace): return kind is KeyError
+            def __exit__(self, kind, error, tb): return kind is KeyError
         def main():
             with Quiet() as q:
                 raise KeyError(2)
@@ -498,8 +498,8 @@ def test_with_statements(outline: Outline) -> None:
         "line 6 main q=1",
         "exception 6 main KeyError(2)",
         "line 5 main q=1",
-        ". call 3 Quiet.__exit__ self=Quiet(), kind=<class 'KeyError'>, error=KeyError(2), trace=<traceback object>",
-        ". line 3 Quiet.__exit__ self=Quiet(), kind=<class 'KeyError'>, error=KeyError(2), trace=<traceback object>",
+        ". call 3 Quiet.__exit__ self=Quiet(), kind=<class 'KeyError'>, error=KeyError(2), tb=<traceback object>",
+        ". line 3 Quiet.__exit__ self=Quiet(), kind=<class 'KeyError'>, error=KeyError(2), tb=<traceback object>",
         ". return 3 Quiet.__exit__ True",
         "line 7 main q=1",
         ". call 2 Quiet.__enter__ self=Quiet()",
@@ -508,8 +508,8 @@ def test_with_statements(outline: Outline) -> None:
         "line 8 main q=1",
         "exception 8 main ValueError(3)",
         "line 7 main q=1",
-        ". call 3 Quiet.__exit__ self=Quiet(), kind=<class 'ValueError'>, error=ValueError(3), trace=<traceback object>",
-        ". line 3 Quiet.__exit__ self=Quiet(), kind=<class 'ValueError'>, error=ValueError(3), trace=<traceback object>",
+        ". call 3 Quiet.__exit__ self=Quiet(), kind=<class 'ValueError'>, error=ValueError(3), tb=<traceback object>",
+        ". line 3 Quiet.__exit__ self=Quiet(), kind=<class 'ValueError'>, error=ValueError(3), tb=<traceback object>",
         ". return 3 Quiet.__exit__ False",
         "exception 7 main ValueError(3)",
         "exception",

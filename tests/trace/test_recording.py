@@ -4,7 +4,6 @@ import gc
 import io
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,12 +102,20 @@ def test_a_value_is_elided(outline: Outline) -> None:
     ],
 )
 def test_a_program_that_swallows_everything_is_stopped(source: str) -> None:
-    before = threading.active_count()
     start = time.monotonic()
     trace = record(program(source), limits=Limits(frames=100, depth=20))
     assert trace.outcome.kind == "truncated"
+    assert time.monotonic() - start < 10
+
+
+def test_a_loop_without_events_is_out_of_time() -> None:
+    source = "import random\ndef main():\n    random.choices(range(10**9), k=10**9)"
+    start = time.monotonic()
+    trace = record(program(source), limits=Limits(seconds=0.2))
+    assert str(trace.outcome) == "truncated (seconds)"
+    assert len(trace.frames) == 2
     assert time.monotonic() - start < 5
-    assert threading.active_count() == before
+    assert "x" in (record(program("def main():\n    return 'x'")).result or "")
 
 
 def test_limits_are_checked() -> None:
@@ -367,11 +374,7 @@ def test_a_file_that_was_cut_off_reads_as_far_as_it_goes(data: st.DataObject) ->
     header = text.index("\n") + 1
     cut = text[: data.draw(st.integers(header, len(text) - 2))]
     (found,) = read_jsonl(cut.splitlines())
-    complete = cut.count("\n") - 1 + (cut[cut.rindex("\n") + 1 :].endswith("}") and _is_frame(cut))
+    complete = cut.count("\n") - 1  # and perhaps one that lacks only its newline
     assert found.frames == trace.frames[: len(found.frames)]
     assert len(found.frames) in (complete, complete + 1)
     assert str(found.outcome) == "truncated (recording cut off)"
-
-
-def _is_frame(text: str) -> bool:
-    return "outcome" not in text[text.rindex("\n") :]

@@ -1,4 +1,4 @@
-"""Values as text: equal to `repr` for the interpreter's types, structural for the program's, bounded, never its code."""
+"""Values as text: equal to `repr` for the interpreter's types, structural for others, bounded, without their code."""
 
 import collections
 import datetime
@@ -6,6 +6,7 @@ import decimal
 import enum
 import fractions
 import pathlib
+import queue
 import re
 import sys
 import time
@@ -122,6 +123,7 @@ def test_sets_are_sorted_and_complete(value: set[object]) -> None:
         (collections, "<module 'collections'>"),
         (object(), "<object object>"),
         (iter([]), "<list_iterator object>"),
+        (queue.Queue(), "<Queue object>"),
         (Point, "<class Point>"),
         (Point(1, "a"), "Point(x=1, y='a')"),
         (Point(1, 2).__init__, "<bound method Point.__init__>"),  # type: ignore[misc]
@@ -166,7 +168,7 @@ def test_generated_reprs_are_imitated() -> None:
 
 def test_slots_of_all_bases_are_shown_as_declared() -> None:
     class Base:
-        __slots__ = ("b", "a")
+        __slots__ = ("b", "a")  # noqa: RUF023
 
     class Derived(Base):
         __slots__ = ("c", "unset")
@@ -235,20 +237,20 @@ def test_work_is_bounded_by_the_limit() -> None:
         [["x" * 1000] * 1000] * 1000,
     ]
     values.append(Point(values[:], tuple(values)))
-    start = time.perf_counter()
+    start = time.process_time()
     for value in values:
         assert len(render(value).encode()) <= 2_000
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
     shared: tuple[object, ...] = ()
     for _ in range(16):
         shared = (shared, shared)
     nested = {shared, 1}  # hashing it takes 2 ** 16 steps
     for _ in range(100):
         shared = (shared, shared)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(render(nested).encode()) <= 2_000
     assert len(render(shared).encode()) <= 2_000
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class Encoder:
         return Window(ids + frames, [0.0] * len(ids) + [1.0] * len(frames), start, stop)
 
     def latest(self, max_tokens: int) -> int:
-        """The earliest start from which all frames to the end fit in `max_tokens`; -1 if not even the last state does."""
+        """The earliest start from which all later frames fit in `max_tokens`; -1 if not even the last state does."""
         tokens = len(self.prefix) + sum(len(chunk) for chunk in self.chunks)
         for start in range(len(self.chunks) + 1):
             if start == 0 or self.trace.frames[start - 1].event in ("call", "line"):

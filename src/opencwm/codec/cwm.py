@@ -203,7 +203,6 @@ def _read(found: list[tuple[int, int | str]], end: int, python: str | None, *, e
     context, entry_line = _unmark(marked, offset)
     reader.special(FRAME_SEP)
     sightings: list[Sighting] = []
-    values: list[str | None] = []
     ended = False
     while not reader.done:
         event = reader.event()
@@ -214,10 +213,10 @@ def _read(found: list[tuple[int, int | str]], end: int, python: str | None, *, e
         unread = dict[str, str]() if event in ("return", "exception") else reader.locals()
         reader.special(ACTION_SEP)
         at, action = reader.text("a source line")
-        values.append(reader.value() if event in ("return", "exception") else None)
+        value = reader.value() if event in ("return", "exception") else None
         reader.special(FRAME_SEP)
         line = action.removesuffix("\n")
-        tracked = Sighting(event, line, unread, at)
+        tracked = Sighting(event, line, unread, value, at)
         if not sightings:  # the model may repeat the mark of the entry
             tracked = replace(tracked, text=_MARKED.sub("", line))
         sightings.append(tracked)
@@ -225,7 +224,7 @@ def _read(found: list[tuple[int, int | str]], end: int, python: str | None, *, e
     ended_at = reader.last if ended else end
     if not reader.done:
         raise CodecError(f"expected nothing after {NAMES[END]}, found {reader.found}", reader.offset)
-    frames, outcome = _frames(context, entry_line, sightings, values, reader.starts, ended, ended_at)
+    frames, outcome = _frames(context, entry_line, sightings, reader.starts, ended, ended_at)
     return Trace(context, entry_line, frames, outcome, python or f"{sys.version_info[0]}.{sys.version_info[1]}")
 
 
@@ -248,7 +247,6 @@ def _frames(
     context: str,
     entry_line: int,
     sightings: list[Sighting],
-    values: list[str | None],
     starts: list[int],
     ended: bool,
     end: int,
@@ -257,7 +255,7 @@ def _frames(
     frames: list[Frame] = []
     known: dict[str, str] = {}
     activation = -1
-    for sighting, place, value, start in zip(sightings, places, values, starts, strict=True):
+    for sighting, place, start in zip(sightings, places, starts, strict=True):
         full: dict[str, str] = {}
         if sighting.event == "return":
             known = {}
@@ -272,7 +270,7 @@ def _frames(
                     text = known[name]
                 full[name] = text
             known = known | full
-        frames.append(Frame(sighting.event, place.line, place.function, place.depth, full, value))
+        frames.append(Frame(sighting.event, place.line, place.function, place.depth, full, sighting.value))
     if not ended:
         return tuple(frames), TRUNCATED
     return tuple(frames), Outcome("exception" if frames and frames[-1].event == "exception" else "return")
@@ -369,4 +367,3 @@ class _Object:
 
     def __init__(self, items: list[tuple[str, object]]) -> None:
         self.items = items
-

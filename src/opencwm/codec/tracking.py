@@ -26,6 +26,8 @@ from opencwm.trace.frames import Event
 
 MOST_READINGS = 32
 MOST_SUSPENDED = 64
+# What the text of a comprehension's value starts with.
+_OPENINGS: dict[str, str | tuple[str, ...]] = {"<listcomp>": "[", "<setcomp>": ("{", "set("), "<dictcomp>": "{"}
 RELAXED = 100  # penalty of a frame that control flow does not explain
 
 Mode = Literal["fresh", "on", "raised"]
@@ -34,11 +36,12 @@ Lines = frozenset[int]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A frame as the format has it: the text of its line, the names of its locals, where it starts in the input."""
+    """A frame as the format has it: the text of its line, its locals and value, where that text is in the input."""
 
     event: Event
     text: str
     locals: dict[str, str]
+    value: str | None
     offset: int
 
 
@@ -112,6 +115,8 @@ class Tracker:
             self.flow = None
         for scope in self.flow.scopes if self.flow else ():
             self._started.setdefault(scope.line, []).append(scope)
+        for scopes in self._started.values():
+            scopes.sort(key=lambda scope: not scope.is_eager)  # likelier where several fit: they run at once
 
     def place(self, sightings: Sequence[Sighting], *, ended: bool, end_offset: int) -> list[Place]:
         """Places of all frames. `ended`: the last frame leaves the entry. Raises CodecError with the frame's offset."""
@@ -219,8 +224,10 @@ class Tracker:
             lines &= top.lines
             if top.mode == "raised":
                 lines = _where(self._entry_at(top, lines, "on"), lambda scope, line: scope.raised(line).silent)
-            if top.mode == "fresh" and sighting.event == "return":
-                return
+            if sighting.event == "return":
+                opening = _OPENINGS.get(top.activation.name.rpartition(".")[2], "")
+                if top.mode == "fresh" or not (sighting.value or "").startswith(opening):
+                    return
         if lines:
             yield from self._left(reading, top, lines, sighting, _same if top.activation.scope else None)
 

@@ -148,9 +148,9 @@ class Constraint:
         if call is None and self.reader.offset == self.reader.first:
             tokens.add(_GO)
         if call is None and following:
-            names = set(scope.names) if scope else set(self.reader.names)
-            tokens |= self._names((names | set(top.locals)) - changed)
-            if self.program.deletes and not changed:
+            known = {*(scope.names if scope else self.reader.names), *top.locals}
+            tokens |= self._names(known - changed)
+            if self.program.deletes and not changed and set(top.locals) - self.reader.deleted:
                 tokens.add(_DELETE)
         if not pending:
             if call is None and not handled:

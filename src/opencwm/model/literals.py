@@ -22,6 +22,13 @@ _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _START = _QUOTES | _DIGITS | _LETTERS | frozenset(b"-<.") | frozenset(_OPEN)
 _HIGH = frozenset(range(0xC2, 0xF5))
 _CONTINUE = frozenset(range(0x80, 0xC0))
+# Second bytes after the leads whose range is narrower (no overlong forms, no surrogates, nothing past U+10FFFF).
+_SECOND = {
+    0xE0: frozenset(range(0xA0, 0xC0)),
+    0xED: frozenset(range(0x80, 0xA0)),
+    0xF0: frozenset(range(0x90, 0xC0)),
+    0xF4: frozenset(range(0x80, 0x90)),
+}
 _COMMA, _COLON = VOCABULARY.symbols[", "], VOCABULARY.symbols[": "]
 _WORDS = frozenset(token for token in VALUE_TOKENS if token > 255) - {_COMMA, _COLON}
 _HEX_ESCAPES = {ord("x"): 2, ord("u"): 4, ord("U"): 8}
@@ -108,6 +115,8 @@ class LiteralState:
             else self.expected
         )  # fmt: skip
         last = "name" if self.last in _LETTERS else "digit" if self.last in _DIGITS else "other"
+        if self.unicode and self.last in _SECOND:
+            return _SECOND[self.last]
         return _allowed(kind, self.brackets[-1] if self.brackets else 0, last, self.last in _CLOSE | _QUOTES)
 
 
@@ -139,7 +148,7 @@ def _allowed(kind: str, bracket: int, last: str, closed: bool) -> frozenset[int]
     elif last == "digit":
         tokens |= _DIGITS | _LETTERS | frozenset(b".+-([=")
     elif not closed:
-        tokens |= _DIGITS | _LETTERS | frozenset(b".")
+        tokens |= _DIGITS | _LETTERS | frozenset(b".+")  # `...+97`
     else:
         tokens |= frozenset(b".+")  # `'abc...+97'`, `]...`
     return frozenset(tokens)

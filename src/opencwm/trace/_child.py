@@ -11,6 +11,7 @@ import math
 import os
 import resource
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,19 @@ class _Program:
 
 
 class _Stream:
-    """Writes JSON lines to the parent, unbuffered."""
+    """Writes whole JSON lines to the parent, unbuffered. (The thread that watches the time may write the last one.)"""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._lock = threading.RLock()
         os.set_inheritable(descriptor, False)
         os.register_at_fork(after_in_child=lambda: os.close(descriptor))
 
     def send(self, record: dict[str, object]) -> None:
         data = json.dumps(record).encode() + b"\n"
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        with self._lock:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
 
 
 def main() -> None:
@@ -58,7 +61,6 @@ def main() -> None:
     _set_limits(limits)
 
     def finish(record: dict[str, object]) -> None:
-        output.flush()
         stream.send(record)
         os._exit(0)
 

@@ -7,6 +7,7 @@ apart by identity (`id`), because hashing a class calls its metaclass.
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -60,6 +61,12 @@ def class_attribute(cls: type, name: str) -> Any:
         if value is not MISSING:
             return value
     return MISSING
+
+
+def in_standard_library(cls: type) -> bool:
+    """Whether a class comes with Python, by its `__module__`."""
+    module = _namespace(cls).get("__module__")
+    return type(module) is str and module.partition(".")[0] in sys.stdlib_module_names
 
 
 def module_name(module: types.ModuleType) -> str:

@@ -24,7 +24,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from opencwm.trace._bytecode import CodeInfo, shown_in_class
-from opencwm.trace._stop import Insistence, Stop
+from opencwm.trace._stop import Stop, watch
 from opencwm.trace.frames import Frame, Step
 from opencwm.trace.limits import Limits
 from opencwm.trace.values import Renderer
@@ -61,17 +61,16 @@ class Core:
         self.leaving: _Leaving | None = None
         self.held: list[Frame] = []  # the frames of a generator's resumption that may turn out to be a mere closing
         self._filename = filename
-        self._globals = module_globals
+        self.module_globals = module_globals
         self._definition_lines = definition_lines
         self._on_frame = on_frame
         self._on_stop = on_stop
         self._codes: dict[int, CodeInfo] = {}
         self._steps: list[Step] = []
         self._bytes = 0
-        self._deadline = 0.0
-        self._thread = threading.get_ident()
+        self.deadline = 0.0
+        self.thread = threading.get_ident()
         self._process = os.getpid()  # a fork goes on recording for itself alone
-        self._insistence: Insistence | None = None
         self._entry: Callable[[], object] | None = None
         self.error: BaseException | None = None  # what the entry raised
 
@@ -79,8 +78,9 @@ class Core:
         """Call the entry with tracing on; what it raised, or None. The trace function of before is put back."""
         previous = sys.gettrace()
         self._entry = entry
-        self._deadline = monotonic() + self.limits.seconds
+        self.deadline = monotonic() + self.limits.seconds
         self.active = True
+        watch().enter(self)
         try:
             self._run_and_leave(previous)
         except Stop:  # raised again on its way out; with the program left, there cannot be a third
@@ -98,8 +98,8 @@ class Core:
                     sys.settrace(self._global)
                     entry()
                 sys.settrace(previous)
-                if self._insistence is not None:
-                    self._insistence.end()
+                if os.getpid() == self._process:
+                    watch().leave(self)
                 return
             except Stop:
                 sys.settrace(previous)
@@ -114,12 +114,11 @@ class Core:
                 self.leaving.resolve(self, None, error)
             self._flush()
         except Stop:
-            if self._insistence is not None:
-                self._insistence.end()
+            pass
 
     def step(self, node: int, value: Any) -> Any:
         """The function behind `__cwm_step__`: notes the value of a sub-expression and returns it."""
-        if self.active and not self.ended and self.stopped is None and threading.get_ident() == self._thread:
+        if self.active and not self.ended and self.stopped is None and threading.get_ident() == self.thread:
             text = self.renderer.text(value)
             if not self.renderer.elided and not text.startswith("<"):
                 self._steps.append(Step(node, text))
@@ -143,13 +142,16 @@ class Core:
         self._add(frame)
 
     def stop(self, reason: str) -> None:
-        """Raise Stop, now and until the program has been left."""
+        """End the program: raise Stop, which goes on until the program has been left."""
+        self.note_stop(reason)
+        raise Stop
+
+    def note_stop(self, reason: str) -> None:
+        """Note why the program has to end, unless there is a reason already."""
         if self.stopped is None:
             self.stopped = reason
             if self._on_stop is not None and os.getpid() == self._process:
                 self._on_stop(reason)
-            self._insistence = Insistence(self._thread, self._globals)
-        raise Stop
 
     def _flush(self) -> None:
         held, self.held = self.held, []
@@ -172,10 +174,10 @@ class Core:
 
     def _global(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The trace function: every call of a Python function in this thread comes here first."""
-        if monotonic() > self._deadline and not self.ended:
+        if self.stopped is not None or (monotonic() > self.deadline and not self.ended):
             self.stop("seconds")
         code = frame.f_code
-        if code.co_filename != self._filename or frame.f_globals is not self._globals or self.ended:
+        if code.co_filename != self._filename or frame.f_globals is not self.module_globals or self.ended:
             return None
         info = self._codes.get(id(code)) or self._info(code)
         if frame.f_lasti < info.start:
@@ -227,10 +229,14 @@ class _Visit:
         core = self.core
         if core.ended:
             return None
+        if core.stopped is not None:  # by the watch: this event may be that of its Stop
+            if event == "line":
+                raise Stop
+            return None
         if core.leaving is not None:
             core.leaving.resolve(core, self, arg[1] if event == "exception" else None)
         if event == "line":
-            if monotonic() > core._deadline:
+            if monotonic() > core.deadline:
                 core.stop("seconds")
             self.fresh = False
             self.since_raise = True

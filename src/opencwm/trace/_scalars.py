@@ -131,11 +131,12 @@ def byte_array(value: Any, room: int, cut: bool) -> str | None:
     count = bytearray.__len__(value)
     if not cut and count > room:
         return None
-    head = bytes(bytearray.__getitem__(value, slice(room)))
+    head = bytearray(bytearray.__getitem__(value, slice(room)))
     if cut:
-        inner = _cut_quoted(lambda shown: repr(head[:shown]), count, room - len("bytearray()"))
+        around = len("bytearray(")
+        inner = _cut_quoted(lambda shown: repr(head[:shown])[around:-1], count, room - around - 1)
         return inner and f"bytearray({inner})"
-    return _whole(f"bytearray({head!r})", room)
+    return _whole(repr(head), room)
 
 
 def _cut_quoted(text_of: Callable[[int], str], count: int, room: int) -> str | None:

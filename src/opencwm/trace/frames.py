@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 FORMAT = "opencwm.trace/1"
 
@@ -138,7 +138,7 @@ def read_jsonl(lines: Iterable[str] | TextIO | Path) -> Iterator[Trace]:
         with lines.open(encoding="utf-8") as file:
             yield from read_jsonl(file)
         return
-    header: dict[str, object] | None = None
+    header: dict[str, Any] | None = None
     frames: list[Frame] = []
     cut_off = Outcome("truncated", "recording cut off")
     broken: int | None = None
@@ -172,26 +172,24 @@ def read_jsonl(lines: Iterable[str] | TextIO | Path) -> Iterator[Trace]:
         yield _trace(header, frames, cut_off)
 
 
-def _frame(record: dict[str, object]) -> Frame:
-    steps = tuple(Step(int(node), str(value)) for node, value in record.get("steps", ()))  # type: ignore[attr-defined]
-    event = record["event"]
-    if event not in EVENTS:
-        raise KeyError(f"event {event!r}")
+def _frame(record: dict[str, Any]) -> Frame:
+    if record["event"] not in EVENTS:
+        raise KeyError(f"event {record['event']!r}")
     return Frame(
-        event=event,  # type: ignore[arg-type]
-        line=int(record["line"]),  # type: ignore[call-overload]
+        event=record["event"],
+        line=int(record["line"]),
         function=str(record["function"]),
-        depth=int(record["depth"]),  # type: ignore[call-overload]
-        locals=dict(record.get("locals", {})),  # type: ignore[call-overload]
-        value=record.get("value"),  # type: ignore[arg-type]
-        steps=steps,
+        depth=int(record["depth"]),
+        locals=dict(record.get("locals", {})),
+        value=record.get("value"),
+        steps=tuple(Step(int(node), str(value)) for node, value in record.get("steps", ())),
     )
 
 
-def _trace(header: dict[str, object], frames: list[Frame], outcome: Outcome) -> Trace:
+def _trace(header: dict[str, Any], frames: list[Frame], outcome: Outcome) -> Trace:
     return Trace(
         context=str(header["context"]),
-        entry_line=int(header["entry_line"]),  # type: ignore[call-overload]
+        entry_line=int(header["entry_line"]),
         frames=tuple(frames),
         outcome=outcome,
         python=str(header["python"]),

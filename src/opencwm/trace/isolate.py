@@ -88,7 +88,7 @@ class _Run:
         sink = subprocess.PIPE if output is not None else subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-s", "-P", "-X", "utf8", str(program), str(child_end)],
+                [sys.executable, "-s", "-P", "-u", "-X", "utf8", str(program), str(child_end)],
                 stdin=subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ Notable choices:
   context's own code is recorded, library code is stepped over.
 - The program's output goes to a bounded sink, its standard input is empty (`input()` raises EOFError).
 - Garbage collection is off while the program runs, so that finalizers run when the program makes them run.
+- The program is given this process's standard streams, `sys.modules` and the like: one recording at a time.
 - This is for programs that are trusted to be harmless: a loop in C, `os._exit` or a crash takes this process with it.
   `record_isolated` (`trace/isolate.py`) is for all others.
 """

@@ -8,7 +8,8 @@ Notable choices:
   characters). Work is proportional to the limit, not to the value. Beyond 64 levels of nesting contents are cut too.
 - Subclasses of `list`, `str`, ... are shown by the base type's own slots. Types are dispatched by identity, since even
   hashing a class may call its metaclass.
-- Functions, generators and the like have no address: `<function f>`, `<generator g>`, `<class Point>`, `<map object>`.
+- Functions, generators and the like have no address: `<function f>`, `<generator g>`, `<class Point>`, `<map object>`;
+  nor have the standard library's objects, their well-known value types apart: `<Queue object>`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from opencwm.trace._objects import (
     class_attribute,
     class_name,
     class_text,
+    in_standard_library,
     module_name,
     plain_name,
 )
@@ -154,7 +156,10 @@ class Renderer:
                 return SCALAR_BASES[id(base)], None
             if id(base) in SERIES:
                 return None, SERIES[id(base)]
-        return (None, take_instance) if self.layout(kind).python else (_opaque, None)
+        # The standard library's objects hold locks, thread ids and file numbers, which differ from run to run.
+        if in_standard_library(kind) or not self.layout(kind).python:
+            return _opaque, None
+        return None, take_instance
 
     def layout(self, kind: type) -> Layout:
         """Where instances of a class keep their attributes."""

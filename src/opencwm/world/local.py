@@ -30,7 +30,9 @@ _UNFINISHED = Outcome("truncated", "unfinished")
 class LocalWorld:
     """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill."""
 
-    def __init__(self, model: Transformer, *, name: str = "model", max_tokens: int = 1024, python: str = "3.11") -> None:
+    def __init__(
+        self, model: Transformer, *, name: str = "model", max_tokens: int = 1024, python: str = "3.11"
+    ) -> None:
         if model.config.vocab_size < VOCABULARY.size:
             raise WorldError(
                 f"the model has {model.config.vocab_size} tokens, the compact codec {VOCABULARY.size}: "
@@ -184,4 +186,3 @@ def _free(decoder: Decoder, choice: int, chance: float, ending: float) -> Predic
             frame = Frame("exception", 0, "", 0, value="no frame within the model's context")
             return decoder.score.prediction(frame)
     return predictions[0]
-

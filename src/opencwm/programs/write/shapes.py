@@ -79,10 +79,8 @@ def finish(writer: Writer) -> None:
     changed = [v for v in writer.scope if v.pending and v.argument and v.reads]
     waiting = (pending + changed)[-3:]
     rng = writer.rng
-    if not any(v.reads for v, _ in writer.arguments):
-        texts = [writer.about(writer.arguments[0][0], rng.choice(("str", "int", "bool")), 1)]
-        texts += [f"sorted({writer.read(v)})" if v.type in ("strset", "intset") else writer.read(v) for v in waiting]
-        writer.emit(f"return {', '.join(texts)}")
+    if not waiting and not any(v.reads for v, _ in writer.arguments):
+        writer.emit(f"return {writer.about(writer.arguments[0][0], rng.choice(('str', 'int', 'bool')), 1)}")
     elif not waiting:
         writer.emit(f"return {writer.value(rng.choices(RESULT_TYPES[:6], RESULT_WEIGHTS[:6])[0])}")
     elif len(waiting) == 1:

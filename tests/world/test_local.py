@@ -1,0 +1,119 @@
+"""A model as a world: what it writes is always a trace, and asking in one pass is asking frame by frame."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from opencwm.codec import compact
+from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.model.config import preset
+from opencwm.model.transformer import Transformer
+from opencwm.model.weights import WeightsError, save_weights
+from opencwm.programs.program import Program
+from opencwm.programs.write import write
+from opencwm.trace.limits import Limits
+from opencwm.trace.recorder import record
+from opencwm.world import decoder
+from opencwm.world.local import SHIPPED, LocalWorld
+from opencwm.world.protocol import WorldError, collect
+
+FACTORIAL = Program("def f(n):\n    if n < 2:\n        return 1\n    return n * f(n - 1)\n", "f(3)")
+
+
+@pytest.fixture(autouse=True)
+def short_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model hardly ever ends a value: cut them soon."""
+    monkeypatch.setattr(decoder, "MAX_VALUE_TOKENS", 12)
+
+
+def small_world(seed: int = 0, *, max_tokens: int = 512) -> LocalWorld:
+    """A random model: it knows nothing, so whatever is right about its traces is the constraint's doing."""
+    config = preset("tiny", vocab_size=VOCABULARY.size, dim=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn_dim=32)
+    return LocalWorld(Transformer(config, seed=seed), name="random", max_tokens=max_tokens)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_a_model_predicts_is_a_trace(seed: int) -> None:
+    program = write(random.Random(seed))
+    trace, predictions = collect(small_world(seed).run(program), limit=8)
+    assert trace.context == program.context
+    assert trace.frames[0].event == "call" and trace.frames[0].function == program.entry
+    assert compact.decode(compact.encode(trace).ids) == trace
+    for prediction in predictions:
+        assert 0 <= prediction.probability <= prediction.branch <= 1
+        assert all(0 <= chance <= 1 for chance in prediction.values.values())
+        assert prediction.source == "model"
+
+
+def test_a_run_goes_on_after_given_frames() -> None:
+    truth = record(FACTORIAL, steps=True)
+    world = small_world()
+    for count in (0, 1, 3, len(truth.frames) - 1):
+        run = world.run(FACTORIAL, prefix=truth.frames[:count])
+        first = next(run).frame
+        assert first.depth <= len(truth.frames)
+        whole = replace(truth, frames=(*truth.frames[:count], first), outcome=replace(truth.outcome, kind="truncated"))
+        assert compact.decode(compact.encode(whole).ids).frames == whole.frames
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_pass_over_a_true_trace_equals_asking_frame_by_frame(seed: int) -> None:
+    program = write(random.Random(f"one pass {seed}"), difficulty=0.3)
+    truth = record(program, steps=True, limits=Limits(frames=12))
+    world = small_world(seed, max_tokens=1024)
+    together = world.next_frames(program, truth)
+    assert len(together) == len(truth.frames)
+    for index, prediction in enumerate(together):
+        alone = next(world.run(program, prefix=truth.frames[:index]))
+        assert prediction.frame == alone.frame
+        assert prediction.probability == pytest.approx(alone.probability, rel=1e-3, abs=1e-6)
+
+
+def test_a_run_longer_than_the_context_goes_on_from_snapshots() -> None:
+    program = Program(
+        "def f(n):\n    total = 0\n    for i in range(n):\n        total += i\n    return total\n", "f(60)"
+    )
+    truth = record(program, steps=True)
+    world = small_world(max_tokens=256)
+    tokens = len(compact.encode(truth).ids)
+    assert tokens > 2 * 256
+    predictions = world.next_frames(program, truth)
+    assert len(predictions) == len(truth.frames)
+    going_on = next(world.run(program, prefix=truth.frames[:100]))
+    assert going_on.frame == predictions[100].frame
+
+
+def test_a_source_larger_than_the_context_is_refused() -> None:
+    source = "def f():\n" + "".join(f"    variable_{i} = {i}\n" for i in range(200)) + "    return 1\n"
+    with pytest.raises(WorldError, match="shorter program"):
+        small_world(max_tokens=256).run(Program(source, "f()"))
+
+
+def test_weights_are_loaded_from_a_folder(tmp_path: Path) -> None:
+    world = small_world(3)
+    save_weights(tmp_path / "w", world.model, {"data": {"sequence_length": 512}})
+    loaded = LocalWorld.load(tmp_path / "w")
+    assert loaded.name == "w"
+    first, again = (next(w.run(FACTORIAL)) for w in (world, loaded))
+    assert first == again
+    with pytest.raises(WeightsError, match="missing"):
+        LocalWorld.load(tmp_path / "missing")
+
+
+def test_weights_of_another_vocabulary_are_refused() -> None:
+    with pytest.raises(WorldError, match="another version"):
+        LocalWorld(Transformer(preset("tiny", vocab_size=100)))
+
+
+@pytest.mark.skipif(not (SHIPPED / "model.safetensors").exists(), reason="no shipped weights in this checkout")
+def test_the_shipped_model_predicts_a_simple_run() -> None:
+    torch.set_num_threads(1)
+    program = Program("def f(a, b):\n    c = a\n    return b\n", "f(1, 2)")
+    trace, predictions = collect(LocalWorld.load().run(program), limit=20)
+    assert trace.frames == record(program).frames
+    assert min(prediction.probability for prediction in predictions) > 0.5
