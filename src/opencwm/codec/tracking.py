@@ -179,15 +179,18 @@ class Tracker:
                 rest = tuple(other for other in reading.suspended if other is not entry)
                 spot = _Spot(entry.activation, resumed, top.depth + 1, _same)
                 new = self._push(entry.activation, resumed, "on", top)
-                yield _Reading(reading, spot, new, rest, reading.penalty)
+                # A suspended generator expression has bound what it loops over.
+                scope = entry.activation.scope
+                unlikely = scope is not None and scope.name.endswith("<genexpr>") and names <= set(scope.free)
+                yield _Reading(reading, spot, new, rest, reading.penalty + int(unlikely))
         for line in sorted(lines):
-            for scope in self._started.get(line, ()):
-                bound = names >= set(scope.arguments) and names <= {*scope.arguments, *scope.free}
-                belongs = scope.parent is top.activation.scope
-                if (bound or scope.is_class) and (belongs or not scope.is_eager):
-                    unlikely = not belongs and scope.name.endswith("<genexpr>")
-                    unlikely = unlikely or _other_class(scope, sighting.locals)
-                    yield self._start(reading, top, scope, line, sighting, penalty=int(unlikely))
+            for callee in self._started.get(line, ()):
+                bound = names >= set(callee.arguments) and names <= {*callee.arguments, *callee.free}
+                belongs = callee.parent is top.activation.scope
+                if (bound or callee.is_class) and (belongs or not callee.is_eager):
+                    unlikely = not belongs and callee.name.endswith("<genexpr>")
+                    unlikely = unlikely or _other_class(callee, sighting.locals)
+                    yield self._start(reading, top, callee, line, sighting, penalty=int(unlikely))
         if self.flow is None:
             yield self._start(reading, top, None, min(lines), sighting)
 
