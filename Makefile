@@ -43,7 +43,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@echo '== fast test suite (about two minutes on two cores; `pytest -m slow` runs the rest)'
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/test_style.py $(ARGS)

@@ -59,4 +59,4 @@ def test_generated_programs_come_back(codec: str, seed: int, difficulty: float |
 @pytest.mark.parametrize("codec", CODECS)
 def test_ten_thousand_generated_programs_come_back(codec: str) -> None:
     for index in range(10_000):
-        CODECS[codec](record(write(random.Random(f"round trip {index}"))))
+        CODECS[codec](record(write(random.Random(f"round trip {index}")), steps=True))

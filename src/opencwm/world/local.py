@@ -44,8 +44,14 @@ class LocalWorld:
         self.python = python
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> LocalWorld:
-        """A world from a weights folder, the shipped one by default. Raises WeightsError."""
+    def load(cls, folder: Path | None = None, *, threads: int | None = 1) -> LocalWorld:
+        """A world from a weights folder, the shipped one by default. Raises WeightsError.
+
+        `threads` is set for all of torch (None leaves it): one token of a small model is too little work for two
+        threads, and on a busy machine waiting for each other makes them many times slower.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
         folder = folder or SHIPPED
         model, info = load_weights(folder)
         tokens = info.get("context_tokens", 1024)
