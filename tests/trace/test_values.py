@@ -130,7 +130,7 @@ def test_sets_are_sorted_and_complete(value: set[object]) -> None:
         (render, "<function render>"),
         ((i for i in []), "<generator <genexpr>>"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else "",  # reprs with addresses and hash order differ by process
 )
 def test_text(value: object, text: str) -> None:
     assert render(value) == text
