@@ -13,8 +13,8 @@ VERBOSE ?=
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install $(if $(VERBOSE),,--quiet --quiet) \
 	--constraint constraints.txt --editable
 FAILED := { echo 'Installing failed; pip says why above. Once mended, run make again (VERBOSE=1 shows all of it).' >&2; exit 1; }
-RIGHT := examples/rotate.py --call "rotate([3, 1, 4, 1], 2)"
-WRONG := examples/merge_counts.py --call "merge_counts({'fig': 2, 'pear': 1}, {'pear': 4, 'plum': 3})"
+RIGHT := examples/shout.py --call "shout('abc')"
+WRONG := examples/rotate.py --call "rotate([3, 1, 4, 1], 2)"
 
 # A text as one shell word.
 quoted = '$(subst ','\'',$(1))'

@@ -88,6 +88,21 @@ def test_a_run_longer_than_the_context_goes_on_from_snapshots() -> None:
     assert going_on.frame == predictions[100].frame
 
 
+def test_a_frame_that_never_ends_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stubborn(self: decoder.Decoder) -> tuple[int, float, float]:
+        """Writes step after step, `1` each, and so never completes a frame of a line that has steps."""
+        self.logits()
+        allowed = sorted(self.constraint.allowed())
+        steps = [token for token in allowed if VOCABULARY.is_step(token)]
+        return (*steps, *(token for token in allowed if token == ord("1")), *allowed)[0], 1.0, 1.0
+
+    monkeypatch.setattr(decoder.Decoder, "choose", stubborn)
+    program = Program("def f(x):\n    return x.append(len(x) + 1)\n", "f([])")
+    run = small_world(max_tokens=256).run(program)
+    assert len(list(run)) < 10
+    assert run.outcome is not None and run.outcome.kind == "truncated"
+
+
 def test_a_source_larger_than_the_context_is_refused() -> None:
     source = "def f():\n" + "".join(f"    variable_{i} = {i}\n" for i in range(200)) + "    return 1\n"
     with pytest.raises(WorldError, match="shorter program"):

@@ -23,8 +23,8 @@ from opencwm.world.literals import literal
 from opencwm.world.protocol import World
 
 FIELDS = ("code", "input", "output")
-MOST_FRAMES = 700
-"""Frames of a predicted run: more than any run of CRUXEval has, so a longer one is wrong already."""
+MOST_FRAMES = 256
+"""Frames of a predicted run, which is then cut off; 399 of the 400 real runs of CRUXEval's development half are shorter."""
 LIMITS_REACHED = ("frames", "bytes", "depth", "seconds", "memory", "processes", "exit")
 """Reasons with which a run can properly be cut off; one that breaks off for another is malformed."""
 

@@ -123,6 +123,7 @@ class LocalRun:
         self.tokens = 0
         self._frames = list(given.frames)
         self._ready: list[Prediction] = []
+        self._restarted_at = -1
 
     def __iter__(self) -> Iterator[Prediction]:
         return self
@@ -139,6 +140,10 @@ class LocalRun:
         try:
             new = self.decoder.step()
         except ContextFull:
+            if len(self._frames) == self._restarted_at:  # a frame that no context can hold: it would never end
+                self.outcome = Outcome("truncated", "a frame longer than the model's context")
+                return
+            self._restarted_at = len(self._frames)
             given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
             self.decoder = self.world.start(given)
             return

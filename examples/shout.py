@@ -1,0 +1,5 @@
+def shout(word):
+    result = ''
+    for ch in word:
+        result += ch.upper()
+    return result
