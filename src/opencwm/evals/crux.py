@@ -24,7 +24,7 @@ from opencwm.world.protocol import World
 
 FIELDS = ("code", "input", "output")
 MOST_FRAMES = 256
-"""Frames of a predicted run, which is then cut off; 399 of the 400 real runs of CRUXEval's development half are shorter."""
+"""Frames after which a predicted run is cut off; of CRUXEval's development half 399 of 400 real runs are shorter."""
 LIMITS_REACHED = ("frames", "bytes", "depth", "seconds", "memory", "processes", "exit")
 """Reasons with which a run can properly be cut off; one that breaks off for another is malformed."""
 

@@ -140,12 +140,7 @@ class LocalRun:
         try:
             new = self.decoder.step()
         except ContextFull:
-            if len(self._frames) == self._restarted_at:  # a frame that no context can hold: it would never end
-                self.outcome = Outcome("truncated", "a frame longer than the model's context")
-                return
-            self._restarted_at = len(self._frames)
-            given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
-            self.decoder = self.world.start(given)
+            self._go_on()
             return
         except EndlessValue as error:
             self.outcome = Outcome("truncated", str(error))
@@ -156,6 +151,19 @@ class LocalRun:
         reader = self.decoder.constraint.reader
         if reader.state == "done":
             self.outcome = reader.outcome
+
+    def _go_on(self) -> None:
+        """Start anew from a snapshot. Ends the run where a frame is too long for any context: it would never end."""
+        given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
+        stuck = len(self._frames) == self._restarted_at
+        self._restarted_at = len(self._frames)
+        try:
+            if not stuck:
+                self.decoder = self.world.start(given)
+                return
+        except WorldError:
+            pass
+        self.outcome = Outcome("truncated", "a frame longer than the model's context")
 
 
 def _follow(decoder: Decoder, chunk: Sequence[int]) -> Prediction:
