@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/cwm predict $(WRONG) --check
 	@printf '%s\n' '' 'Next, type:' \
 		'  source $(BIN)/activate' \
-		'  cwm debug examples/count_letters.py               walk a run that has not happened' \
+		'  cwm debug examples/rotate.py --call "rotate([3, 1, 4], 1)"   walk a run that has not happened' \
 		'  cwm predict examples/count_letters.py --check     three functions, predicted and real' \
 		'  cwm trace examples/count_letters.py               only what really happens' \
 		'  cwm --help'

@@ -23,6 +23,8 @@ from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, EndlessValue, Score
 from opencwm.world.protocol import Prediction, Runnable, WorldError
 
+MAX_FRAMES = 1000
+"""Frames that one run predicts: a model that has lost its way may loop without end."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
 _UNFINISHED = Outcome("truncated", "unfinished")
 
@@ -124,6 +126,7 @@ class LocalRun:
         self._frames = list(given.frames)
         self._ready: list[Prediction] = []
         self._restarted_at = -1
+        self._given = len(given.frames)
 
     def __iter__(self) -> Iterator[Prediction]:
         return self
@@ -151,6 +154,8 @@ class LocalRun:
         reader = self.decoder.constraint.reader
         if reader.state == "done":
             self.outcome = reader.outcome
+        elif len(self._frames) - self._given >= MAX_FRAMES:
+            self.outcome = Outcome("truncated", "frames")
 
     def _go_on(self) -> None:
         """Start anew from a snapshot. Ends the run where a frame is too long for any context: it would never end."""
