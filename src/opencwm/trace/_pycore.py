@@ -157,7 +157,7 @@ class Engine:
         self._add(frame, info)
 
     def stop(self, reason: str) -> None:
-        """End the recording: raise Stop, which goes on until the program has been left (or has reached us, if gentle)."""
+        """End the recording: raise Stop, which goes on until the program has been left (if gentle: has reached us)."""
         self.note_stop(reason)
         raise Stop
 
