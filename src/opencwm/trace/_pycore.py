@@ -64,6 +64,7 @@ class Engine:
         self.leaving: _Leaving | None = None
         self.held: list[tuple[Frame, CodeInfo]] = []  # frames of a generator's resumption that may be a mere closing
         self.on_leave = on_leave
+        self.tracer: Tracer | None = None
         self.gentle = gentle
         self.identity = identity
         self.thread = threading.get_ident()
@@ -227,7 +228,10 @@ class Tracer:
     def __call__(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The trace function: every call of a Python function in this thread comes here first."""
         engine = self._route(frame)
-        return engine.enter(frame) if engine else None
+        if not engine:
+            return None
+        engine.tracer = self
+        return engine.enter(frame)
 
 
 class _Visit:
@@ -261,8 +265,8 @@ class _Visit:
     def event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The local trace function."""
         core = self.core
-        if core.ended:
-            return None
+        if core.ended or sys.gettrace() is not core.tracer:
+            return None  # over, or another trace function has taken over, which leaves this one to its frame
         if core.stopped is not None:  # by the watch: this event may be that of its Stop
             if event == "line":
                 raise Stop
