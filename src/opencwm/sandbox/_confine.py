@@ -5,6 +5,7 @@ Only Linux; everything here acts on the calling process and cannot be undone by 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -83,10 +84,8 @@ def drop_capabilities() -> None:
             prctl(CAPBSET_DROP, number)
         except OSError:
             break
-    try:
+    with contextlib.suppress(OSError):
         prctl(_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL)
-    except OSError:
-        pass
     header = struct.pack("=II", 0x20080522, 0)
     _check(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(bytes(24))), "capset")
     prctl(SET_NO_NEW_PRIVS, 1)
@@ -119,9 +118,10 @@ _SCOPES = 0b11  # abstract unix sockets and signals stay inside, version 6
 
 
 def restrict_writing(writable: Iterable[str], *, network: bool) -> int:
-    """Landlock: from now on files change below the paths `writable` alone, and without `network` no TCP. Gives the version.
+    """Landlock: from now on files change below the paths `writable` alone, and without `network` there is no TCP.
 
-    Version 1 would forbid renames between folders, so it is not used. Raises OSError.
+    Gives the kernel's version; 0 where nothing was restricted: version 1 would forbid renames between folders, so it is
+    not used. Raises OSError.
     """
     abi = landlock_abi()
     if abi < 2:

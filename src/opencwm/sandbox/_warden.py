@@ -213,7 +213,10 @@ def end_children(warden: _Warden | None = None) -> None:
         except ChildProcessError:
             return
         if alive:
-            for pid in _below(os.getpid()):
+            tree = _below(os.getpid())
+            for group in {int(fields[2]) for fields in tree.values()} - {0, os.getpgrp()}:
+                _kill(-group)  # a whole group at once: one by one, a fork bomb would outrun us
+            for pid in tree:
                 _kill(pid)
             select.select([], [], [], 0.0005)
 

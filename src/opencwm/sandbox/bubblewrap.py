@@ -86,7 +86,7 @@ class BubblewrapSandbox(LocalSandbox):
             "LANG": "C.UTF-8",
             "USER": "sandbox",
             "PYTHONDONTWRITEBYTECODE": "1",
-        } | (env or {})
+        } | dict(env or {})
         shown = [*interpreter.folders(), *(os.path.normpath(mount.inside) for mount in mounts)]
         specification = {
             "kept": [path for path in shown if path.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))],

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ class _Launcher:
     """The launcher of this process (not of its parent, after a fork), started when first needed."""
 
     def __init__(self) -> None:
+        self.sandboxes: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._owner = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +87,10 @@ class _Launcher:
         return ours
 
     def stop(self) -> None:
-        """End the launcher and every sandbox of this process."""
+        """End every sandbox of this process, and the launcher."""
+        if self._owner == os.getpid():
+            for sandbox in list(self.sandboxes):
+                sandbox.close()
         with self._lock:
             if self._control is None:
                 return
@@ -98,7 +103,7 @@ class _Launcher:
 
 
 _launcher = _Launcher()
-atexit.register(_launcher.stop)
+atexit.register(lambda: _launcher.stop())
 
 
 def _after_fork() -> None:
@@ -126,6 +131,7 @@ class LocalSandbox(Sandbox):
         specification |= {"owner": os.getpid(), "limits": asdict(limits)}
         self._control, self.layers = _launcher.open(specification)
         self._closed = False
+        _launcher.sandboxes.add(self)
 
     def spawn(
         self,
@@ -145,7 +151,7 @@ class LocalSandbox(Sandbox):
         message = {
             "argv": list(argv),
             "cwd": os.path.join(self.home, cwd or ""),
-            "env": self.environment | (env or {}),
+            "env": self.environment | dict(env or {}),
             "limits": asdict(limits),
         }
         return LocalProcess(self, message, limits)

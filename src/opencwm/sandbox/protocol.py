@@ -1,8 +1,8 @@
 """What a sandbox is: `Sandbox` runs commands that nobody has read, within `Limits`, and answers with a typed result.
 
-Three answers, never confused: `Finished` (the program ended by itself, whatever its exit code), `LimitReached` (we ended
-it, and which limit it crossed), and the exception `InfraError` (we could not run it; the message holds the remedy). A
-backend supplies `spawn` and `close`; everything else is written once, here, on top of them.
+Three answers, never confused: `Finished` (the program ended by itself, whatever its exit code), `LimitReached` (we
+ended it, and which limit it crossed), and the exception `InfraError` (we could not run it; the message holds the
+remedy). A backend supplies `spawn`, `empty` and `close`; everything else is written once, here, on top of them.
 
 An exec ends when its command ends: whatever the command started and left behind is killed with it, also what has
 daemonised itself. What must outlive a command belongs in a `shell`, whose background jobs live as long as it does.
@@ -35,9 +35,9 @@ class Limits:
     """Bounds of a sandbox and of each command in it. Raises ValueError for one that is not positive.
 
     Per command: `cpu_seconds` (all its processes together), `wall_seconds`, `output_bytes` (standard output and error
-    together), `memory_bytes` (address space of each process; resident memory of all together), `processes` (threads
-    counted), `file_bytes` (one file), `open_files`. Per sandbox: `disk_bytes` and `files` (everything written outside of
-    mounts), `lifetime_seconds`, after which the whole sandbox is ended.
+    together), `memory_bytes` (resident memory of all together; twice that as address space of each), `processes`
+    (threads counted), `file_bytes` (one file), `open_files`. Per sandbox: `disk_bytes` and `files` (everything written
+    outside of mounts), `lifetime_seconds`, after which the whole sandbox is ended.
     """
 
     cpu_seconds: float = 60.0
