@@ -72,7 +72,7 @@ class _Keeper:
             self._group.limit(
                 limits["memory_bytes"] + limits["disk_bytes"] + _SPARE_MEMORY, limits["processes"] + _OWN_PROCESSES
             )
-        layers = {}
+        layers: dict[str, Any] = {}
         if self._specification["bubblewrap"]:
             first = self._start_bubblewrap(self._specification["bubblewrap"])
             _confine.join_namespaces(first, lambda: self._mount(limits))

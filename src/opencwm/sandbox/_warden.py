@@ -149,8 +149,9 @@ class _Warden:
             with contextlib.suppress(OSError):
                 os.killpg(self._child, signal.SIGINT)
         elif request[0]["do"] == "clear":
-            for pid in _below(os.getpid()):
-                if pid != self._child:
+            since = (time.clock_gettime(time.CLOCK_BOOTTIME) - request[0]["seconds"]) * _CLOCK - 1
+            for pid, fields in _below(os.getpid()).items():
+                if pid != self._child and int(fields[19]) >= since:
                     _kill(pid)
         else:
             return False

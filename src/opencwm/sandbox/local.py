@@ -260,8 +260,11 @@ class LocalProcess(Process):
             self._abandon()
         return pieces if pieces or self._ending is None else None
 
-    def interrupt(self, *, force: bool = False) -> None:
-        self._tell("clear" if force else "interrupt")
+    def interrupt(self) -> None:
+        self._tell("interrupt")
+
+    def clear(self, seconds: float) -> None:
+        self._tell("clear", seconds=seconds)
 
     def kill(self) -> None:
         self._killed = True
@@ -274,9 +277,9 @@ class LocalProcess(Process):
                 pass
         self._free()
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: str, **details: float) -> None:
         with contextlib.suppress(OSError):
-            _wire.send(self._connection, {"do": what})
+            _wire.send(self._connection, {"do": what, **details})
 
     def _feed(self) -> None:
         """Write what standard input takes now."""

@@ -145,8 +145,12 @@ class Process(abc.ABC):
         """
 
     @abc.abstractmethod
-    def interrupt(self, *, force: bool = False) -> None:
-        """SIGINT to the command's process group; with `force`, SIGKILL to all that it started, not to itself."""
+    def interrupt(self) -> None:
+        """SIGINT to the command's process group."""
+
+    @abc.abstractmethod
+    def clear(self, seconds: float) -> None:
+        """SIGKILL to all that the command started in the last `seconds`, not to itself."""
 
     @abc.abstractmethod
     def kill(self) -> None:
