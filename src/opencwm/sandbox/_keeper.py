@@ -77,9 +77,7 @@ class _Keeper:
             first = self._start_bubblewrap(self._specification["bubblewrap"])
             _confine.join_namespaces(first, lambda: self._mount(limits))
             _confine.drop_capabilities()
-            layers["landlock"] = _confine.restrict_writing(
-                self._specification["writable"], network=self._specification["network"]
-            )
+            layers["landlock"] = _confine.restrict_writing(self._specification["writable"])
             program = seccomp.program()
             if program:
                 _confine.install_filter(program)

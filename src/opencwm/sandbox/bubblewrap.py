@@ -92,7 +92,6 @@ class BubblewrapSandbox(LocalSandbox):
             "kept": [path for path in shown if path.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))],
             "bubblewrap": command(mounts, network=network),
             "home": HOME,
-            "network": network,
             "writable": [*_WRITABLE, *(mount.inside for mount in mounts if mount.writable)],
         }
         try:

@@ -356,3 +356,7 @@ class LocalProcess(Process):
         self._stdin = self._stdout = self._stderr = -1
         if self._ending is None:
             self._ending = Ending(signal=9)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_selector") and self._stderr >= 0:
+            self._free()  # the warden sees that, and ends the command

@@ -8,8 +8,8 @@
 
 Each worker is a sandbox of its own with one interpreter in it, which runs one snippet at a time; nothing that a snippet
 leaves behind reaches the next. Results equal those of a fresh `python main.py`. The pool is safe to use from threads
-and from event loops. At most `waiting` jobs queue; further callers wait their turn. A worker that dies is replaced, and its
-job tried once more; a job that kills its worker twice ends as killed by SIGKILL.
+and from event loops. At most `waiting` jobs queue; further callers wait their turn. A worker that dies is replaced, and
+its job tried once more; a job that kills its worker twice ends as killed by SIGKILL.
 """
 
 from __future__ import annotations

@@ -195,6 +195,15 @@ class Snapshot:
     def close(self) -> None:
         self._file.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
 
 _READ = (
     'if [ -d "$1" ]; then exit 21; elif [ -f "$1" ]; then exec cat -- "$1"; elif [ -e "$1" ]; then exit 22; fi; exit 44'
@@ -317,16 +326,13 @@ class Sandbox(abc.ABC):
 
     def fork(self) -> Sandbox:
         """A new sandbox that starts with a copy of what has been written here; processes are not copied."""
-        snapshot = self.snapshot()
-        try:
+        with self.snapshot() as snapshot:
             twin = self.empty()
             try:
                 twin.restore(snapshot)
             except BaseException:
                 twin.close()
                 raise
-        finally:
-            snapshot.close()
         return twin
 
     def shell(self, *, cwd: str | None = None, env: Mapping[str, str] | None = None, merged: bool = False) -> Shell:
