@@ -20,7 +20,18 @@ from opencwm.cli.app import app
 ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
-    "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
+    "trace": [
+        "--call",
+        "--format",
+        "--help",
+        "--json",
+        "--limit-frames",
+        "--output",
+        "--sandbox",
+        "--seconds",
+        "--steps",
+        "FILE",
+    ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": ["--call", "--help", "--real", "--weights", "FILE"],
     "train": ["--dry-run", "--help", "--set", "CONFIG"],
@@ -29,6 +40,9 @@ SURFACE = {
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -124,7 +138,7 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data")
+    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])

@@ -107,7 +107,7 @@ def test_host_files(box, tmp_path):
         box,
         f"attempt('file', lambda: open({str(secret)!r}).read())\n"
         "import os\n"
-        "for p in ('/etc/shadow', '/etc/ssh', '/var', '/run', '/sys', '/boot', '/mnt', '/srv', '/opt', '/proc/1/root/etc/shadow'):\n"
+        "for p in ('/etc/shadow', '/etc/ssh', '/var', '/run', '/sys', '/boot', '/mnt', '/srv', '/opt', '/proc/1/root' + '/etc/shadow'):\n"
         "    if os.path.exists(p) and os.access(p, os.R_OK): print('sees', p, os.listdir(p))\n"
         "print(sorted(set(os.listdir('/')) - {'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'usr', 'etc', 'proc', 'dev', 'tmp', 'box'}))",
     )

@@ -118,7 +118,7 @@ _SCOPES = 0b11  # abstract unix sockets and signals stay inside, version 6
 
 
 def restrict_writing(writable: Iterable[str]) -> int:
-    """Landlock: from now on files change below the paths `writable` alone, and signals and abstract sockets stay inside.
+    """Landlock: files change below the paths `writable` alone, and signals and abstract sockets stay inside.
 
     Gives the kernel's version; 0 where nothing was restricted: version 1 would forbid renames between folders, so it is
     not used. Raises OSError.

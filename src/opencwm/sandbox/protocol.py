@@ -35,7 +35,7 @@ class Limits:
     """Bounds of a sandbox and of each command in it. Raises ValueError for one that is not positive.
 
     Per command: `cpu_seconds` (all its processes together), `wall_seconds`, `output_bytes` (standard output and error
-    together), `memory_bytes` (resident memory of all together; twice that as address space of each), `processes`
+    together), `memory_bytes` (resident memory of all together; four times that for each one's addresses), `processes`
     (threads counted), `file_bytes` (one file), `open_files`. Per sandbox: `disk_bytes` and `files` (everything written
     outside of mounts), `lifetime_seconds`, after which the whole sandbox is ended.
     """
