@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        *["--call", "--core", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--select"],
-        *["--steps", "FILE"],
+        *["--call", "--core", "--format", "--help", "--json", "--limit-frames", "--output", "--sandbox", "--seconds"],
+        *["--select", "--steps", "FILE"],
     ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": ["--call", "--help", "--real", "--weights", "FILE"],
@@ -32,6 +32,9 @@ SURFACE = {
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -127,7 +130,7 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data")
+    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
