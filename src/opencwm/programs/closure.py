@@ -17,6 +17,7 @@ import ast
 import builtins
 import dis
 import functools
+import importlib
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 
 from opencwm.programs.packages import Module, Package, parse
+from opencwm.trace.context import docstring_lines, first_line
 
 MOST_LINES = 2000
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__package__", "__annotations__"}
@@ -45,12 +47,20 @@ class Context:
     needs: tuple[str, ...]
 
 
-def close(package: Package, module: Module, names: list[str], *, roots: frozenset[str] = frozenset()) -> Context:
+def close(
+    package: Package,
+    module: Module,
+    names: list[str],
+    *,
+    roots: frozenset[str] = frozenset(),
+    whole: bool = False,
+) -> Context:
     """The source in which `names` of `module` are defined with all that they need.
 
-    `roots` are attribute names that the caller will use (the method to be called). Raises NotSelfContained.
+    `roots` are attribute names that the caller will use (the method to be called); with `whole`, classes keep all their
+    methods. Raises NotSelfContained.
     """
-    reachable: frozenset[str] | None = roots
+    reachable: frozenset[str] | None = None if whole else roots
     while True:  # from the fewest methods upwards, until the kept code names no method that is not kept
         closure = _Closure(package, reachable)
         for name in names:
@@ -83,7 +93,7 @@ class _Closure:
         self.seen.add((module.name, name))
         statements = [node for node in module.bindings.get(name, ()) if not _for_type_checkers(node)]
         if not statements:
-            if name in _BUILTINS or self._from_star(module, name):
+            if self._from_star(module, name) or name in _BUILTINS:
                 return
             if name in module.bindings:
                 self.postponed = True  # bound for type checkers alone: annotations must not be evaluated
@@ -134,7 +144,7 @@ class _Closure:
 
     def _import(self, module: Module, node: ast.Import | ast.ImportFrom, name: str) -> None:
         for alias in node.names:
-            if (alias.asname or alias.name.partition(".")[0]) != name and alias.asname != name:
+            if (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
             if isinstance(node, ast.Import):
                 self._outside(alias.name, name, f"import {_aliased(alias.name, alias.asname)}")
@@ -169,9 +179,9 @@ class _Closure:
     def _from_star(self, module: Module, name: str) -> bool:
         if self._through_star(module, name, name):
             return True
-        for star in module.stars:
+        for star in reversed(module.stars):  # the last one wins
             source = module.absolute(star)
-            if source in sys.stdlib_module_names:
+            if source.partition(".")[0] in sys.stdlib_module_names and name in _public(source):
                 self._outside(source, name, f"from {source} import {name}")
                 return True
         return False
@@ -214,7 +224,7 @@ class _Closure:
         return Context(source, tuple(sorted(self.needs)))
 
     def _text(self, module: Module, node: ast.stmt, *, keep_doc: bool) -> str:
-        first, last = start(node), node.end_lineno or node.lineno
+        first, last = first_line(node), node.end_lineno or node.lineno
         relative = any(isinstance(inner, ast.ImportFrom) and inner.level for inner in ast.walk(node))
         if relative or _shares_a_line(module, node):
             return ast.unparse(self._absolute(module, node) if relative else node)
@@ -222,9 +232,9 @@ class _Closure:
         for inner in ast.walk(node):
             if isinstance(inner, ast.ClassDef) and self.reachable is not None:
                 for item in _unreachable(inner, self.reachable):
-                    dropped |= set(range(start(item), (item.end_lineno or item.lineno) + 1))
-            if not keep_doc and isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                dropped |= _docstring(inner)
+                    dropped |= set(range(first_line(item), (item.end_lineno or item.lineno) + 1))
+        if not keep_doc:
+            dropped |= docstring_lines(node)
         lines = [
             line.rstrip()
             for number, line in enumerate(module.lines, 1)
@@ -247,18 +257,21 @@ class _Closure:
         return copy
 
 
-def start(node: ast.stmt) -> int:
-    """First line of a statement, decorators included."""
-    decorators = getattr(node, "decorator_list", ())
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
-
-
 def _height(node: ast.stmt) -> int:
     """Lines of a statement; of a class, without its own docstrings and what was pruned."""
     if isinstance(node, ast.ClassDef):
         return 1 + sum(_height(item) for item in node.body)
-    height = (node.end_lineno or node.lineno) - start(node) + 1
-    return height - len(_docstring(node)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else height
+    return (node.end_lineno or node.lineno) - first_line(node) + 1 - len(docstring_lines(node))
+
+
+@functools.cache
+def _public(name: str) -> frozenset[str]:
+    """What `from name import *` binds, of a module of the standard library."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return frozenset()
+    return frozenset(getattr(module, "__all__", [each for each in vars(module) if not each.startswith("_")]))
 
 
 def _aliased(name: str, alias: str | None) -> str:
@@ -286,7 +299,7 @@ def _first_choice(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom
 
 
 def _binds(node: ast.Import | ast.ImportFrom, name: str) -> bool:
-    return any((alias.asname or alias.name.partition(".")[0]) == name or alias.asname == name for alias in node.names)
+    return any((alias.asname or alias.name.partition(".")[0]) == name for alias in node.names)
 
 
 def _for_type_checkers(node: ast.stmt) -> bool:
@@ -370,15 +383,6 @@ def _names(node: ast.stmt) -> frozenset[str] | None:
                 parts = getattr(item, "decorator_list", [item])
                 found |= {i.id for part in parts for i in ast.walk(part) if isinstance(i, ast.Name)}
     return frozenset(found)
-
-
-def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[int]:
-    body = node.body
-    if len(body) < 2 or not isinstance(body[0], ast.Expr) or not isinstance(body[0].value, ast.Constant):
-        return set()
-    if not isinstance(body[0].value.value, str) or body[0].lineno <= node.lineno:
-        return set()
-    return set(range(body[0].lineno, min((body[0].end_lineno or body[0].lineno) + 1, start(body[1]))))
 
 
 def _shares_a_line(module: Module, node: ast.stmt) -> bool:

@@ -68,15 +68,17 @@ class HarvestedFunction:
         return Program(self.source, call, origin=self.origin)
 
 
-def functions(where: str | Package, *, library: bool = False) -> Iterator[HarvestedFunction]:
+def functions(
+    where: str | Package, *, library: bool = False, only: str | None = None, usage: Usage | None = None
+) -> Iterator[HarvestedFunction]:
     """Every function of a package (see `packages.find` for `where`), module by module, in source order.
 
-    With `library`, sources may import the package itself and others (`needs`), otherwise that is a problem. Raises
-    HarvestError if there is no such package.
+    With `library`, sources may import the package itself and others (`needs`), otherwise that is a problem. `only` names
+    one module, `usage` is the package's if the caller has it. Raises HarvestError if there is no such package.
     """
     package = find(where) if isinstance(where, str) else where
-    usage = Usage(package)
-    for module in package.modules():
+    usage = usage or Usage(package)
+    for module in package.modules() if only is None else filter(None, [package.module(only)]):
         for node, owner in _definitions(module):
             yield _harvest(package, module, node, owner, usage, library)
 
