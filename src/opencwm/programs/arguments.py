@@ -195,8 +195,8 @@ class Maker:
         if isinstance(value, set):
             return set(self._changed_items(sorted(value)))
         if isinstance(value, dict):
-            pairs = self._changed_items(list(value.items()), inner=False)
-            return {key: self._changed(item) if rng.random() < 0.3 else item for key, item in pairs}
+            keys = self._changed_items(list(value), inner=False)
+            return {key: self._changed(value[key]) if rng.random() < 0.3 else value[key] for key in keys}
         return value
 
     def _changed_text(self, text: str) -> str:

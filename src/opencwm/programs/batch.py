@@ -15,13 +15,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import opencwm
 from opencwm.programs import _batch_child, isolation
+from opencwm.sandbox import InfraError
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import Recordable
 from opencwm.trace.store import unpack
 
 LIMITS = Limits(frames=10_000, value_bytes=1_000, total_bytes=1_000_000, seconds=3.0, memory_bytes=1 << 30)
+_OURS = str(Path(opencwm.__file__).resolve().parents[1])
 _START_SECONDS = 30.0
 _PER_JOB_SECONDS = 3.0  # what a job may take beyond its own limit
 
@@ -77,8 +80,13 @@ def _round(jobs: list[str], limits: Limits, paths: Sequence[str]) -> tuple[list[
         (folder / "jobs").write_text("\n".join(jobs), encoding="utf-8")
         command = [sys.executable, "-s", "-P", "-X", "utf8", _batch_child.__file__, str(folder)]
         seconds = _START_SECONDS + len(jobs) * (limits.seconds + _PER_JOB_SECONDS)
-        ended = isolation.run(command, folder=folder, seconds=seconds, visible=paths)
-        return list(_results(folder / "results")), ended
+        ended = isolation.run(command, folder=folder, seconds=seconds, visible=(_OURS, *paths))
+        found = list(_results(folder / "results"))
+        if not found and ended.code not in (0, None) and "Error" in ended.tail:
+            raise InfraError(
+                f"the recording process cannot start in the sandbox: {ended.tail.strip().splitlines()[-1]}"
+            )
+        return found, ended.cut
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -131,7 +131,7 @@ def kind_of(node: Definition, owner: ast.ClassDef | None) -> Kind:
     for decorator in node.decorator_list:
         match decorator:
             case ast.Name(id="staticmethod" | "classmethod" as name):
-                return name  # type: ignore[return-value]
+                return name
             case ast.Name(id="property" | "cached_property") | ast.Attribute(attr="cached_property"):
                 return "property"
     return "method"

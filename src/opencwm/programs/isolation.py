@@ -1,17 +1,30 @@
-"""Running a command on strangers' code: the one place that decides how it is kept from doing harm.
+"""Running a command on strangers' code: one command, one sandbox, one folder that it may write to.
 
-Notable choice: whoever needs isolation gives a folder (its only place to write) and a command, and reads the results out
-of the folder. So what was written before a command was ended is kept, and any sandbox that can show a folder will do.
+Notable choice: whoever needs isolation gives a folder and a command, and reads the results out of the folder afterwards.
+So what was written before a command was ended is kept, and a sandbox is never used twice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from opencwm.sandbox import Finished, Limits, Mount, open_sandbox
+
+PROCESSES = 256
+FILE_BYTES = 256 << 20
+MEMORY_BYTES = 4 << 30
+_TAIL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: by itself with an exit `code`, or `cut` off, and the end of what it printed."""
+
+    code: int | None
+    cut: str | None
+    tail: str
 
 
 def run(
@@ -22,32 +35,26 @@ def run(
     start: Path | None = None,
     visible: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-) -> str | None:
-    """Run a command that may write in `folder` alone, for at most `seconds`; None if it ended by itself, else why not.
+) -> Ended:
+    """Run a command that may write in `folder` alone, for at most `seconds`, without a network.
 
-    It starts in `start` (`folder` without it). `visible` are further folders that it has to read.
+    It starts in `start` (`folder` without it); `visible` are further folders that it may read. All have the same paths
+    inside. Raises InfraError if there is no sandbox.
     """
-    variables = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "PYTHONHASHSEED": "0",
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-    }
-    process = subprocess.Popen(
-        list(command),
-        cwd=start or folder,
-        env={**variables, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    limits = Limits(
+        wall_seconds=seconds,
+        cpu_seconds=2 * seconds,
+        memory_bytes=MEMORY_BYTES,
+        processes=PROCESSES,
+        file_bytes=FILE_BYTES,
+        lifetime_seconds=seconds + 60,
     )
-    try:
-        status = process.wait(seconds)
-        return None if status >= 0 else f"killed by signal {-status}"
-    except subprocess.TimeoutExpired:
-        return "seconds"
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    mounts = [Mount(folder, str(folder), writable=True)]
+    mounts += [Mount(path, path) for path in dict.fromkeys(visible)]
+    variables = {"PYTHONHASHSEED": "0", **(environment or {})}
+    with open_sandbox(limits=limits, mounts=mounts) as sandbox:
+        result = sandbox.exec(command, cwd=str(start or folder), env=variables)
+    tail = (result.stdout + result.stderr)[-_TAIL:].decode("utf-8", "replace")
+    if not isinstance(result, Finished):
+        return Ended(None, {"wall": "seconds", "cpu": "seconds"}.get(result.which, result.which), tail)
+    return Ended(result.exit_code, f"killed by signal {result.signal}" if result.signal else None, tail)

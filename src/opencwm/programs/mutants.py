@@ -68,9 +68,9 @@ def _changes(node: ast.AST) -> list[Callable[[ast.AST], None]]:
             other = ast.Or if isinstance(op, ast.And) else ast.And
             return [lambda n: setattr(n, "op", other())]
         case ast.Call(func=ast.Name(id=name)) if name in _CALLS:
-            return [lambda n: setattr(n.func, "id", _CALLS[name])]  # type: ignore[attr-defined]
-        case ast.If(test=test):
-            return [lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))]  # type: ignore[attr-defined]
+            return [lambda n: setattr(n.func, "id", _CALLS[name])]
+        case ast.If():
+            return [lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))]
         case ast.FunctionDef(body=body) | ast.For(body=body) | ast.While(body=body) if len(body) > 1:
-            return [lambda n: n.body.pop(len(body) // 2)]  # type: ignore[attr-defined]
+            return [lambda n: n.body.pop(len(body) // 2)]
     return []

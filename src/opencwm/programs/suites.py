@@ -93,7 +93,7 @@ def run(
             command, folder=folder, start=copy, seconds=seconds, visible=(str(ours),), environment=environment
         )
         episodes = tuple(_episodes(traces))
-        return SuiteRun(package.label, episodes, _counts(traces, ended), ended)
+        return SuiteRun(package.label, episodes, _counts(traces, ended), ended.cut)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -114,15 +114,15 @@ def _episodes(folder: Path) -> Iterator[SuiteEpisode]:
                 yield SuiteEpisode(record["test"], record["function"], record["module"], data, unpack(data))
 
 
-def _counts(folder: Path, ended: str | None) -> Counter[str]:
+def _counts(folder: Path, ended: isolation.Ended) -> Counter[str]:
     counts: Counter[str] = Counter()
     counts["test files"] += 1
     summaries = list(folder.glob("*.summary.json"))
     for path in summaries:
         for name, number in json.loads(path.read_text(encoding="utf-8"))["counts"].items():
             counts[f"suites: {name}"] += number
-    if ended is not None:
-        counts[f"test files cut off: {ended}"] += 1
+    if ended.cut is not None:
+        counts[f"test files cut off: {ended.cut}"] += 1
     elif not summaries:
         counts["test files cut off: the interpreter was ended"] += 1
     elif not counts["suites: tests"]:

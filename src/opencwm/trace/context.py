@@ -135,7 +135,8 @@ def _bound(node: ast.stmt) -> Iterator[str]:
 
 def first_line(node: ast.stmt) -> int:
     """First line of a statement, decorators included."""
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def docstring_lines(node: ast.AST) -> set[int]:

@@ -90,9 +90,9 @@ def unpack(data: bytes) -> Trace:
 
 def _frame(record: Sequence[Any], texts: list[str], states: list[dict[str, str]]) -> Frame:
     event, line, function, depth, value = record[:5]
-    changes = record[5] if len(record) > 5 else 0
-    steps = record[6] if len(record) > 6 else ()
-    identity = record[7] if len(record) > 7 else ()
+    changes: Any = record[5] if len(record) > 5 else 0
+    steps: Any = record[6] if len(record) > 6 else ()
+    identity: Any = record[7] if len(record) > 7 else ()
     del states[depth + 1 :]
     found: dict[str, str] = {}
     if event < 2:
