@@ -82,17 +82,20 @@ def test_fails():
 """
 
 
+def make(folder):
+    (folder / "shop.py").write_text(dedent(SHOP))
+    (folder / "test_shop.py").write_text(dedent(TESTS))
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "shop.py").write_text(dedent(SHOP))
-    (tmp_path / "test_shop.py").write_text(dedent(TESTS))
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    return tmp_path
+    return make(tmp_path)
 
 
 def run(project, *arguments, python=sys.executable, plugin="opencwm.trace.pytest_plugin", path=SRC):
-    environment = {**os.environ, "PYTHONPATH": f"{project}:{path}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""}
-    environment.pop("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{path}"}
     command = [python, "-m", "pytest", "-p", plugin, "-p", "no:cacheprovider", "-q", *map(str, arguments)]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -107,8 +110,9 @@ def episodes(folder):
     return found
 
 
-@pytest.fixture
-def recorded(project):
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    project = make(tmp_path_factory.mktemp("test_project"))  # a name that must not be taken for a test's
     done = run(project, "--cwm-traces", "out", "--cwm-step-in", "1")
     assert "1 failed, 5 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
     return done, episodes(project / "out")
@@ -127,24 +131,17 @@ def test_each_test_gives_episodes_of_the_code_under_test(recorded):
 def test_the_context_is_what_the_run_touched_and_lines_fit(recorded):
     _, found = recorded
     trace = next(each["trace"] for each in found if each["function"] == "Cart.total")
-    assert (
-        trace.context.splitlines()
-        == [
-            "LIMIT = 3",
-            "",
-            "class Cart:",
-            "    def total(self):",
-            "        net = sum(self.prices)",
-            "        return tax(net)",
-            "",
-            "def tax(net):",
-            "    if net > LIMIT:",
-            "        net += 1",
-            "    return net",
-            "",
-        ]
-        or trace.context.splitlines()[-1] != ""
-    )
+    assert [line for line in trace.context.splitlines() if line] == [
+        "LIMIT = 3",
+        "class Cart:",
+        "    def total(self):",
+        "        net = sum(self.prices)",
+        "        return tax(net)",
+        "def tax(net):",
+        "    if net > LIMIT:",
+        "        net += 1",
+        "    return net",
+    ]
     at = [trace.source_line(frame.line).strip() for frame in trace.frames]
     assert at[:3] == ["def total(self):", "net = sum(self.prices)", "return tax(net)"]
     assert "def tax(net):" in at and trace.result == "7"
