@@ -31,6 +31,7 @@ from opencwm.codec.errors import CodecError
 from opencwm.codec.flow import ControlFlow
 from opencwm.codec.tokenizer import (
     PYTHONS,
+    SIZE,
     STEPS,
     VOCABULARY,
     encode_source,
@@ -98,11 +99,14 @@ def windows(trace: Trace, *, max_tokens: int, rng: random.Random | None = None) 
 
 
 class Encoder:
-    """Encodes one trace: every frame once, then any number of windows over them."""
+    """Encodes one trace: every frame once, then any number of windows over them.
 
-    def __init__(self, trace: Trace) -> None:
+    `size`: how many tokens the vocabulary has (fewer for a model of an earlier version).
+    """
+
+    def __init__(self, trace: Trace, size: int = SIZE) -> None:
         self.trace = trace
-        source, self.names = encode_source(trace.context)
+        source, self.names = encode_source(trace.context, size)
         try:
             self.flow: ControlFlow | None = ControlFlow(trace.context)
         except SyntaxError:
