@@ -99,10 +99,11 @@ class Reader:
         reader = cls(context, entry_line, PYTHONS[version], names)
         reader.offset = offset + 1
         if reader.offset < len(ids) and ids[reader.offset] == _IDS["<snapshot>"]:
-            reader._read_snapshot(ids)
+            reader.read_snapshot(ids)
         return reader
 
-    def _read_snapshot(self, ids: Sequence[int]) -> None:
+    def read_snapshot(self, ids: Sequence[int]) -> None:
+        """Take the call stack that starts at `offset`, up to the first token that does not belong to it."""
         self.snapshot = True
         self.offset += 1
         while self.offset < len(ids):

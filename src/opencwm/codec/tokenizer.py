@@ -100,8 +100,7 @@ VALUE_WORDS = ("True", "False", "None")
 
 
 class Vocabulary:
-    """Token ids: 256 bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words; then tasks, more
-    words and spare tokens."""
+    """Token ids: bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words, tasks, more words."""
 
     def __init__(self) -> None:
         self.names: list[str] = [f"<0x{byte:02x}>" for byte in range(256)]
@@ -179,6 +178,7 @@ def name_words(size: int) -> dict[str, int]:
 @cache
 def _source_words(size: int) -> dict[str, int]:
     return {text: token for text, token in VOCABULARY.words.items() if token < size}
+
 
 _STRING = (
     r"""(?<!\w)[rRbBfFuU]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\""""
