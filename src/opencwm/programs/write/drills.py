@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 
-from opencwm.programs.write import names
 from opencwm.programs.write.rules import GRAMMAR
 from opencwm.programs.write.writer import Writer
 
@@ -37,9 +36,7 @@ def drill(rng: random.Random, difficulty: float) -> tuple[str, str]:
         writer.emit(f"{variable.name} = {text}")
         text = variable.name if rng.random() < 0.3 else writer.about(variable, rng.choice(_RETURNED), 1)
     writer.emit(f"return {text}")
-    name = names.function_name(rng, writer.used)
-    header = f"def {name}({', '.join(v.name for v, _ in writer.arguments)}):"
-    return "\n".join((header, *writer.lines)), f"{name}({', '.join(text for _, text in writer.arguments)})"
+    return writer.signature()
 
 
 def _side_by_side(writer: Writer, text: str) -> str:
