@@ -249,7 +249,8 @@ _ERRORS = (
     "NotADirectoryError", "BrokenPipeError", "ProcessLookupError", "ChildProcessError", "BlockingIOError", "TabError",
     "FutureWarning", "ImportWarning", "UnicodeWarning", "BytesWarning", "ResourceWarning", "SyntaxWarning",
     "PendingDeprecationWarning", "EncodingWarning", "ConnectionResetError", "ConnectionRefusedError",
-    "ConnectionAbortedError",
+    "ConnectionAbortedError", "BaseException", "EnvironmentError", "IOError",
+    "GeneratorExit", "UnicodeError", "UnicodeError",
 )  # fmt: skip
 
 _register("sub", _sub, "sub")

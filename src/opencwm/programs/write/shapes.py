@@ -76,7 +76,12 @@ def function(rng: random.Random, difficulty: float, room: int) -> tuple[str, str
             break
         else:
             simple(writer)
-    finish(writer)
+    if writer.lines or writer.chance(0.35):
+        finish(writer)
+    else:
+        types = [rng.choices(RESULT_TYPES[:8], RESULT_WEIGHTS[:8])[0] for _ in range(rng.choice((2, 2, 3)))]
+        texts = ", ".join([writer.value(type_, 1 if type_ != types[0] else 2, level=1) for type_ in types])
+        writer.emit(f"return {texts if writer.chance(0.7) else f'[{texts}]'}")
     return writer.signature()
 
 

@@ -354,5 +354,64 @@ def $f($xs, $n):
     ($i, $i2), $x2 = divmod($x or 1, <<modulus>>), <<cell:$x:int>>
     return ⟦$xs2|$i, $i2|$x2, $xs|sum($xs2) + $i⟧
 >>> $f(<<ints>>, <<int>>)
+---
+def $f($xs, $n):
+    while ⟦not len($xs) > 3|not $xs or $xs[0] != $n|-$n < <<small>>⟧:
+        $xs.append(⟦$n|<<cell:$n:int>>|-($n + 1)|~($n // 2)⟧)
+        $n += 1
+        for $x in ⟦$xs[:2]|[$x2 * 2 for $x2 in $xs if <<bool:$x2:int>>]|range(2)⟧:
+            $n += ⟦$x > <<small>>|$x == $xs[-1]|<<bool:$x:int>>|-($x % 3)⟧
+        ⟦break|if len($xs) > 6:
+            break⟧
+    return $xs[0 if <<bool:$n:int>> else ⟦-1|1|0⟧:]⟦|, -($n - 1)⟧
+>>> $f(<<ints>>, <<int>>)
+---
+def $f($xs, $n):
+    $out = []
+    ⟦[$out.append($x) for $x in $xs if $x ⟦>|<|!=⟧ $n]|{$out.insert(0, $x) for $x in set($xs)}|sum($x for $x in $xs)⟧
+    if ($i := len($out)⟦| + $n⟧):
+        $out = $out + [$x2 for $x2 in $xs⟦| if <<bool:$x2:int>>⟧] ⟦+ [[]]|+ [$i > $n, not $i]|⟧
+    while $xs⟦| and <<bool:$n:int>>⟧:
+        del $xs[⟦0|-1|:2⟧]
+        $i = ⟦$i + 1|-($i + 1)|[0, 1, 2][$i % 3]⟧
+        ⟦break|if $i > <<large>>:
+            break|if not $i:
+            break⟧
+    return $out⟦[:$i]|[$i:]|⟧, ⟦$xs|not ($i or $n)|$i and $n > 1 or 0⟧
+>>> $f(<<ints>>, <<int>>)
+---
+def $f($s, $xs):
+    $d = {⟦'a': {'n': <<small>>}|<<key>>: $xs[:1]|'k': $s[:1]⟧, 'x': ⟦$s[1:2]|len($s)|{}|[1, 2]⟧, **{'z': $xs[-1:]}}
+    $i = ⟦len($xs)|$xs[0] if $xs else 0|<<small>>⟧
+    return ⟦$s[:$xs[0] if $xs else 1]|$s[($xs or [1])[0]:]|$s[$i if $i > 0 else 0:]|(*$xs, *($s[:1], $i))|[$s, [$i]][1]⟧, $d ⟦== {}|!= {'x': 1}|⟧
+>>> $f(<<str>>, <<ints>>)
+---
+def $f($xs, $n):
+    $d = dict(zip($xs, $xs[1:]))
+    $i = 0
+    while -$i ⟦> -|>= -⟧$n and not ($i > <<width>>):
+        $i += ⟦1|$d.get($i, 1) or 1|($i in $d) + 1⟧
+        $d.update({$x: $x ⟦+|-|*⟧ $i for $x in ⟦$xs[:2]|[$i, $n]|($i, <<small>>)⟧})
+    setattr(⟦$f, 'seen', $i|$f, 'n', $d⟧)
+    return $d, ⟦$i|-($i + $n)|$i ** 2 if $i < 9 else -$i⟧
+>>> $f(<<ints>>, <<int>>)
+---
+class $C:
+    $at = <<small>>
+
+    def __init__(self, $n):
+        setattr(self, ⟦'$at2'|'$at'⟧, $n)
+
+def $f($n2):
+    $x = $C(⟦$n2|<<cell:$n2:int>>⟧)
+    $ok = hasattr($x, '$at2')
+    ⟦if $ok:
+        delattr($x, '$at2')
+    |if <<bool:$n2:int>>:
+        $x.$at += 1
+    |del $x
+    $x = object()
+    |⟧return $ok, getattr($x, ⟦'$at'|'$at2'⟧, ⟦None|<<small>>|NotImplemented⟧) ⟦is None|is NotImplemented|== $n2|⟧
+>>> $f(<<int>>)
 """,
 )
