@@ -2,7 +2,7 @@
 
 A program matches an evaluation set if the normalised syntax tree of the whole, or of one of its top-level functions or
 classes, is equal to one there, or if `NGRAM` tokens in a row are. Notable choices:
-- Normalised: names by order of appearance and constants by type, so that renaming hides nothing. Trees of fewer than
+- Normalised: names by order of appearance (but builtins), constants by type: renaming hides nothing. Trees of fewer than
   `SMALLEST` nodes are too small to be anyone's: they are not compared.
 - Tokens are words, numbers, operators and whole strings, without layout and comments; a string counts as its text, so
   renaming a variable does hide an n-gram, which is what the trees are for.
@@ -12,6 +12,7 @@ classes, is equal to one there, or if `NGRAM` tokens in a row are. Notable choic
 from __future__ import annotations
 
 import ast
+import builtins
 import gzip
 import json
 import lzma
@@ -66,7 +67,7 @@ def normalised(nodes: list[ast.stmt]) -> str:
     order: dict[str, str] = {}
 
     def name(text: str) -> str:
-        return order.setdefault(text, f"v{len(order)}")
+        return text if text in _BUILTINS else order.setdefault(text, f"v{len(order)}")
 
     def visit(node: ast.AST) -> None:
         kind = type(node)
@@ -97,6 +98,7 @@ def normalised(nodes: list[ast.stmt]) -> str:
     return " ".join(pieces) if len(pieces) >= SMALLEST else ""
 
 
+_BUILTINS = frozenset(dir(builtins))
 _SKIPPED = frozenset(("ctx", "type_comment", "lineno", "col_offset", "annotation", "returns", "kind", "type_params"))
 
 

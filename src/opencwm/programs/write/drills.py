@@ -19,7 +19,7 @@ _RETURNED = ("str", "int", "bool", "strs", "ints")
 def drill(rng: random.Random, difficulty: float) -> tuple[str, str]:
     """Source and call of a function around one rule of the grammar, or some beside each other."""
     writer = Writer(rng, depth=1, room=8)
-    count = rng.choices((1, 2, 3, 4), (26, 34, 26, 14))[0]
+    count = rng.choices((1, 2, 3, 4), (12, 34, 34, 20))[0]
     texts: list[str] = []
     for _ in range(count):
         rule = rng.choice(_RULES)

@@ -76,7 +76,7 @@ def function(rng: random.Random, difficulty: float, room: int) -> tuple[str, str
             break
         else:
             simple(writer)
-    if writer.lines or writer.chance(0.35):
+    if writer.lines or writer.chance(0.2):
         finish(writer)
     else:
         types = [rng.choices(RESULT_TYPES[:8], RESULT_WEIGHTS[:8])[0] for _ in range(rng.choice((2, 2, 3)))]
@@ -86,7 +86,7 @@ def function(rng: random.Random, difficulty: float, room: int) -> tuple[str, str
 
 
 def _room(rng: random.Random, difficulty: float) -> int:
-    return 1 + int(rng.random() * (1.2 + 8.5 * difficulty) + difficulty * 2)
+    return 1 + int(rng.random() * (2.4 + 8.0 * difficulty) + difficulty * 2)
 
 
 def finish(writer: Writer) -> None:

@@ -105,11 +105,11 @@ def _vary(writer: Writer, source: str, function: str, types: dict[str, str]) -> 
     start = next(i for i, line in enumerate(lines) if line.startswith(f"def {function}("))
     body = [i for i in range(start + 1, len(lines)) if not lines[i] or lines[i].startswith(" ")]
     last = body[-1]
-    if writer.chance(0.4) and lines[last].startswith("    return ") and " for " not in lines[last][:12]:
+    if writer.chance(0.6) and lines[last].startswith("    return ") and " for " not in lines[last][:12]:
         name, type_ = writer.rng.choice(list(types.items()))
         text = writer.about(Variable(name, type_), writer.choose("int", "str", "bool", "strs", "ints"), 1, level=1)
         lines[last] += f", {text}"
-    if writer.chance(0.5):
+    for _ in range(writer.rng.choice((0, 1, 1, 1, 2))):
         name, type_ = writer.rng.choice(list(types.items()))
         text = writer.about(Variable(name, type_), type_, 1)
         if writer.chance(0.3):
