@@ -2,8 +2,8 @@
 
 A program matches an evaluation set if the normalised syntax tree of the whole, or of one of its top-level functions or
 classes, is equal to one there, or if `NGRAM` tokens in a row are. Notable choices:
-- Normalised: names by order of appearance (but builtins), constants by type: renaming hides nothing. Trees of fewer than
-  `SMALLEST` nodes are too small to be anyone's: they are not compared.
+- Normalised: names by order of appearance (but builtins), constants by type: renaming hides nothing. Trees of fewer
+  than `SMALLEST` nodes are too small to be anyone's: they are not compared.
 - Tokens are words, numbers, operators and whole strings, without layout and comments; a string counts as its text, so
   renaming a variable does hide an n-gram, which is what the trees are for.
 - The hashes are made at run time from a folder that the caller has; none is shipped.

@@ -14,6 +14,7 @@ from opencwm.programs.write.skeletons import skeleton
 from opencwm.programs.write.statements import RESULT_TYPES, RESULT_WEIGHTS, simple
 from opencwm.programs.write.structures import closure, generator, helper
 from opencwm.programs.write.style import dress
+from opencwm.programs.write.variation import vary
 from opencwm.programs.write.writer import Variable, Writer
 
 _REGISTERED = (micro, skeletons_classes, skeletons_flow, skeletons_functions)  # importing these fills the register
@@ -46,16 +47,24 @@ def compose(rng: random.Random, difficulty: float, only: str | None = None) -> t
 def _any(rng: random.Random, difficulty: float, only: str | None) -> tuple[int, str, str]:
     if only == "drills" or (only is None and rng.random() < 0.45 - 0.5 * difficulty):
         if rng.random() < 0.25:
-            return _LONGEST_OF_ALL, *skeleton(rng, "micro")
+            return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "micro"))
         return _LONGEST, *drill(rng, difficulty)
     choice = rng.random()
     if choice < 0.06 + 0.2 * difficulty:
-        return _LONGEST, *rng.choices(_STRUCTURES, _STRUCTURE_WEIGHTS)[0](rng, difficulty, finish)
+        structure = rng.choices(_STRUCTURES, _STRUCTURE_WEIGHTS)[0]
+        return _varied(rng, _LONGEST, *structure(rng, difficulty, finish))
     if choice < 0.12 + 0.36 * difficulty:
-        return _LONGEST_OF_ALL, *skeleton(rng, rng.choices(_TOPICS, _TOPIC_WEIGHTS)[0])
+        return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, rng.choices(_TOPICS, _TOPIC_WEIGHTS)[0]))
     if choice < 0.13 + 0.43 * difficulty:
         return _LONGEST_OF_ALL, *function(rng, difficulty, rng.randint(10, 24))
-    return _LONGEST, *function(rng, difficulty, _room(rng, difficulty))
+    source, call = function(rng, difficulty, _room(rng, difficulty))
+    if source.count("\n") < 4 and rng.random() < 0.3 + 0.4 * difficulty:
+        return _varied(rng, _LONGEST, source, call)
+    return _LONGEST, source, call
+
+
+def _varied(rng: random.Random, longest: int, source: str, call: str) -> tuple[int, str, str]:
+    return longest + 100, vary(rng, source, call), call
 
 
 def function(rng: random.Random, difficulty: float, room: int) -> tuple[str, str]:

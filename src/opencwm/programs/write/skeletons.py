@@ -43,7 +43,6 @@ _CLASSES = (
     "Box", "Account", "Tracker", "Point", "Queue", "Buffer", "Node", "Meter", "Bag", "Cursor", "Shape", "Animal",
     "Item", "Stock", "Robot", "Player", "Timer", "Grid", "Range", "Money", "Card", "Team", "Token", "Parser", "Cell",
 )  # fmt: skip
-_VARIED = frozenset(("int", "str", "ints", "strs", "counts", "float", "floats", "rows", "bytes", "intset"))
 _ERRORS = ("ParseError", "LimitError", "EmptyError", "BadInput", "StateError", "RangeError", "CustomError", "NotReady")
 _HELPERS = (
     "helper", "check", "step", "inner", "apply", "combine", "visit", "make", "outer", "wrap", "scale", "twice", "pick",
@@ -82,40 +81,8 @@ def fill(rng: random.Random, text: str) -> tuple[str, str]:
     text = _name(writer, text)
     lines = [line.rstrip() for line in text.split("\n") if line.strip() != "~"]
     source, _, call = "\n".join(lines).rpartition("\n>>> ")
-    types = _argument_types(source, call)
     call = _fill(writer, call)  # first, so that what is filled in can look for what is there
-    return _vary(writer, _fill(writer, source), call[: call.index("(")], types), call
-
-
-def _argument_types(source: str, call: str) -> dict[str, str]:
-    """Types of the arguments of the function that is called, where they are plain names with plain values."""
-    head = re.search(rf"^def {re.escape(call[: call.index('(')])}\(([\w, ]*)\):", source, re.MULTILINE)
-    given = re.fullmatch(r"\w+\(((?:<<\w+>>(?:, )?)+)\)", call)
-    if head is None or given is None:
-        return {}
-    types = re.findall(r"<<(\w+)>>", given.group(1))
-    return {name: type_ for name, type_ in zip(head.group(1).split(", "), types, strict=False) if type_ in _VARIED}
-
-
-def _vary(writer: Writer, source: str, function: str, types: dict[str, str]) -> str:
-    """With a statement about an argument before the body, or a second value beside what is returned at the end."""
-    if not types:
-        return source
-    lines = source.split("\n")
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"def {function}("))
-    body = [i for i in range(start + 1, len(lines)) if not lines[i] or lines[i].startswith(" ")]
-    last = body[-1]
-    if writer.chance(0.6) and lines[last].startswith("    return ") and " for " not in lines[last][:12]:
-        name, type_ = writer.rng.choice(list(types.items()))
-        text = writer.about(Variable(name, type_), writer.choose("int", "str", "bool", "strs", "ints"), 1, level=1)
-        lines[last] += f", {text}"
-    for _ in range(writer.rng.choice((0, 1, 1, 1, 2))):
-        name, type_ = writer.rng.choice(list(types.items()))
-        text = writer.about(Variable(name, type_), type_, 1)
-        if writer.chance(0.3):
-            text = f"{text} if {writer.about(Variable(name, type_), 'bool', 0, level=1)} else {name}"
-        lines.insert(start + 1, f"    {name} = {text}")
-    return "\n".join(lines)
+    return _fill(writer, source), call
 
 
 def _choose(rng: random.Random, text: str) -> str:
