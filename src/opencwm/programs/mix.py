@@ -162,12 +162,26 @@ class Mix:
     def __call__(self, index: int) -> list[Window]:
         return self.make(index).windows
 
+    def prepare(self) -> None:
+        """Read now what the first window would read: the functions of the data and packages, the evaluation sets."""
+        if self.config.shares.functions or self.config.shares.harvested:
+            real.pool(self.config.data, self.config.packages)
+        if self.config.audit is not None:
+            audit(self.config.audit)
+
+    def choose(self, index: int) -> tuple[str, Program | None]:
+        """The source of an index and its program, which is not run, nor audited."""
+        source, _, program, _ = self._choose(index)
+        return source, program
+
+    def _choose(self, index: int) -> tuple[str, str, Program | None, random.Random]:
+        rng = random.Random(f"mix:{self.namespace}:{self.config.seed}:{index}")
+        source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
+        return source, task, self._program(source, index, rng), rng
+
     def make(self, index: int) -> Made:
         """As a call, with the program, its trace, and the reason where there is no window."""
-        origin = f"{self.namespace}:{self.config.seed}:{index}"
-        rng = random.Random(f"mix:{origin}")
-        source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
-        program = self.program(source, index, rng)
+        source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
         if self.config.audit is not None and (match := audit(self.config.audit).match(program.source)) is not None:
@@ -186,8 +200,8 @@ class Mix:
         made = [Window(window.ids, window.weights, name) for window in windows]
         return Made(source, task, program, trace, made, "" if made else "no window fits")
 
-    def program(self, source: str, index: int, rng: random.Random) -> Program | None:
-        """The program of an index, without running it; None for a function to which no arguments could be given."""
+    def _program(self, source: str, index: int, rng: random.Random) -> Program | None:
+        """None for a function to which no arguments could be given."""
         if source in ("functions", "harvested"):
             pool = real.pool(self.config.data, self.config.packages)
             return pool.program(source, rng, held_out=self.namespace == "held-out")
