@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import learning, runs
+from opencwm.cli import corpora, learning, runs, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -99,7 +99,11 @@ def _example(text: str) -> str:
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
 app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
-app.command("train", epilog=_example("cwm train configs/tiny.toml --dry-run"))(learning.train)
+
+train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
+train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
+train.command("plot", epilog=_example("cwm train plot runs/out/tiny --output curves.png"))(training.plot)
+app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
@@ -108,4 +112,7 @@ app.add_typer(evaluate, name="eval")
 
 data = typer.Typer(help="Look at data.", no_args_is_help=True)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
+data.command("code", epilog=_example("cwm data code runs/out/code.parquet --package rich"))(corpora.code)
+data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(corpora.stats)
+data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(corpora.peek)
 app.add_typer(data, name="data")
