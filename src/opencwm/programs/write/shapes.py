@@ -30,16 +30,16 @@ LONGEST = 350
 """Characters of source; a longer program is written anew."""
 
 
-def compose(rng: random.Random, difficulty: float) -> tuple[str, str]:
-    """Source and call of a program."""
+def compose(rng: random.Random, difficulty: float, only: str | None = None) -> tuple[str, str]:
+    """Source and call of a program; `only` "drills" or "programs", or None for both."""
     while True:
-        source, call = _any(rng, difficulty)
+        source, call = _any(rng, difficulty, only)
         if len(source) <= LONGEST:
             return source, call
 
 
-def _any(rng: random.Random, difficulty: float) -> tuple[str, str]:
-    if rng.random() < 0.45 - 0.5 * difficulty:
+def _any(rng: random.Random, difficulty: float, only: str | None) -> tuple[str, str]:
+    if only == "drills" or (only is None and rng.random() < 0.45 - 0.5 * difficulty):
         return drill(rng, difficulty)
     if rng.random() < 0.06 + 0.24 * difficulty:
         return rng.choices(_STRUCTURES, _STRUCTURE_WEIGHTS)[0](rng, difficulty, finish)
