@@ -82,8 +82,8 @@ def _apply(kind: type, table: dict[str, Any], text: str, origins: dict[str, str]
     *sections, key = name.split(".")
     known: object = kind
     for depth, section in enumerate(sections):
-        if dataclasses.is_dataclass(known):
-            known = _field_types(known, section, ".".join(sections[:depth]), origin)[section]
+        if (item := _section_type(known)) is not None:
+            known = _field_types(item, section, ".".join(sections[:depth]), origin)[section]
         else:
             known = _item_type(known)
         below = table.setdefault(section, {})
@@ -115,9 +115,8 @@ def _build(kind: type, table: object, section: str, origin: str, origins: Mappin
     for key, value in table.items():
         name = f"{section}.{key}" if section else key
         expected = _field_types(kind, key, section, origins.get(name, origin))[key]
-        if dataclasses.is_dataclass(expected):
-            assert isinstance(expected, type)
-            values[key] = _build(expected, value, name, origins.get(name, origin), origins)
+        if (section_type := _section_type(expected)) is not None:
+            values[key] = _build(section_type, value, name, origins.get(name, origin), origins)
         elif (item := _item_type(expected)) is not None and isinstance(value, dict):
             values[key] = {
                 own: _build(item, table, f"{name}.{own}", origins.get(name, origin), origins)
@@ -137,6 +136,12 @@ def _build(kind: type, table: object, section: str, origin: str, origins: Mappin
     except ValueError as error:
         sources = sorted({text for name, text in origins.items() if name.startswith(section)})
         raise ConfigError(f"{', '.join([origin, *sources])}: {section + ': ' if section else ''}{error}") from None
+
+
+def _section_type(expected: Any) -> type | None:
+    """The dataclass of a field that is one, or one or None."""
+    options = typing.get_args(expected) if typing.get_origin(expected) in (Union, types.UnionType) else (expected,)
+    return next((option for option in options if dataclasses.is_dataclass(option) and isinstance(option, type)), None)
 
 
 def _item_type(expected: Any) -> type | None:

@@ -191,7 +191,7 @@ class Checkpointer:
                 for stale in self._folder.glob(".step-*.partial"):
                     shutil.rmtree(stale, ignore_errors=True)
             self._barrier()
-        except Exception as error:  # told by `check`, in the thread that trains
+        except (Exception, CheckpointException) as error:  # told by `check`, in the thread that trains
             if first:
                 shutil.rmtree(partial, ignore_errors=True)
             kept = found(self._folder)

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from opencwm.programs.mix import MixConfig
+
 FILE_KINDS = ("text", "code", "chats", "trajectories", "traces", "pulls")
 
 
@@ -30,7 +32,8 @@ def check(condition: bool, message: str) -> None:
 class SourceSettings:
     """One source of documents.
 
-    `kind`: "write" is the synthetic writer of `programs/write`, recorded while the model trains. From files (`paths`:
+    `kind`: "mix" is the data engine of `programs/mix`, with tasks, in the compact codec (`mix` says what is in it; its
+    seed and sequence length are those of `data`). "write" is the synthetic writer alone, in any codec. From files (`paths`:
     Parquet, JSON lines, `.gz` of these, or folders and patterns of them): "text" and "code" (column `column`), "chats"
     and "trajectories" (`messages`), "traces", "pulls" (pull requests).
 
@@ -47,7 +50,7 @@ class SourceSettings:
     they hold sub-expression values.
     """
 
-    kind: Literal["write", "text", "code", "chats", "trajectories", "traces", "pulls"] = "write"
+    kind: Literal["mix", "write", "text", "code", "chats", "trajectories", "traces", "pulls"] = "mix"
     paths: tuple[str, ...] = ()
     share: float = 0.0
     epochs: float = 0.0
@@ -60,8 +63,12 @@ class SourceSettings:
     context_loss: bool = False
     max_frames: int = 256
     steps: bool = False
+    mix: MixConfig | None = None
 
     def __post_init__(self) -> None:
+        check(self.mix is None or self.kind == "mix", 'mix belongs to kind "mix"')
+        plain = self.mix is None or (self.mix.seed, self.mix.sequence_length) == (0, MixConfig().sequence_length)
+        check(plain, "mix.seed and mix.sequence_length: set data.seed and data.sequence_length instead")
         check(bool(self.paths) == (self.kind in FILE_KINDS), self._about_paths())
         check(self.share >= 0 and self.epochs >= 0, "share and epochs must be 0 or more")
         check(not (self.share and self.epochs), "give share or epochs, not both")

@@ -1,6 +1,7 @@
 """The kinds of sources: programs written and recorded on the way, and rows of files.
 
-    write            the synthetic writer: item i of a namespace depends on the seed and i alone
+    mix              the data engine of `programs/mix`: written programs, recorded, as runs and as questions about them
+    write            the synthetic writer alone, in any vocabulary: item i of a namespace depends on the seed and i alone
     text, code       a column of text; code in the vocabulary's own way of writing Python
     chats            {"messages": [{"role", "content", "reasoning"?}]}
     trajectories     the same, of an agent; "tool: NAME" messages are its observations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from opencwm.programs import write
+from opencwm.programs.mix import Mix, MixConfig, Namespace
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Trace, read_jsonl
 from opencwm.trace.limits import Limits
@@ -63,6 +65,17 @@ class WrittenSource:
         trace = record(program, limits=Limits(frames=self.settings.max_frames), steps=self.settings.steps)
         found = self.tokens.trace(trace, self.room, rng)
         return [document(ids, weights, self.name) for ids, weights in found if len(ids) <= self.room]
+
+
+@dataclass(frozen=True)
+class MixSource:
+    """Windows of the data engine; each tells its own kind of program and task (`programs/written/run`)."""
+
+    name: str
+    mix: Mix
+
+    def __call__(self, index: int) -> list[Document]:
+        return [document(w.ids, w.weights, f"{self.name}/{w.name}", index) for w in self.mix(index)]
 
 
 @dataclass(frozen=True)
@@ -177,13 +190,18 @@ def make_source(
     settings: SourceSettings,
     data: DataSettings,
     *,
-    namespace: str = "train",
+    namespace: Namespace = "train",
     tokens: Tokens | None = None,
     shards: list[Shard] | None = None,
 ) -> Source:
     """The source that the settings describe. `shards`: its files, if they were counted before. Raises DataError."""
     tokens = tokens or open_tokens(data.tokenizer)
     room = data.sequence_length
+    if settings.kind == "mix":
+        if tokens.name != "compact":
+            raise DataError(f'data.sources.{name}: kind "mix" is in the compact vocabulary; take kind "write"')
+        mix = replace(settings.mix or MixConfig(), seed=data.seed, sequence_length=room)
+        return MixSource(name, Mix(mix, namespace))
     if settings.kind not in FILE_KINDS:
         return WrittenSource(name, settings, data.seed, room, tokens, namespace)
     if shards is None:

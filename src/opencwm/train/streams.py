@@ -14,8 +14,6 @@ from opencwm.train.pack import Mixture
 from opencwm.train.sources import FileSource, make_source, scan_shards, unique_tokens
 from opencwm.train.text import Tokens, open_tokens
 
-HELD_OUT = "held-out"
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -70,7 +68,7 @@ def open_held_out(settings: DataSettings) -> Mixture:
     """What held-out figures are measured on. Empty if the run has no such source."""
     tokens = open_tokens(settings.tokenizer)
     sources: dict[str, Source] = {
-        name: make_source(name, one, settings, namespace=HELD_OUT, tokens=tokens)
+        name: make_source(name, one, settings, namespace="held-out", tokens=tokens)
         for name, one in settings.measured().items()
     }
     return Mixture(sources, dict.fromkeys(sources, 1.0), tokens.pad)
