@@ -194,6 +194,12 @@ class Packer:
             for lane, buffer in zip(self._lanes, self._buffers, strict=True)
         }
 
+    def next_documents(self) -> list[Document]:
+        """What the first lane draws next, unpacked: to look at."""
+        buffer = Buffer()
+        self._draw(self._lanes[0], buffer)
+        return buffer.waiting()
+
     def batch(self, tokens: int) -> Batch:
         """The next batch: `tokens` tokens over all lanes, of which this has its lanes' part.
 
