@@ -226,7 +226,9 @@ def _write(config: Any, section: str, lines: list[str]) -> None:
         if dataclasses.is_dataclass(value):
             below.append((name, value))
         elif isinstance(value, dict) and value and all(map(dataclasses.is_dataclass, value.values())):
-            below += [(f"{name}.{key if _BARE_KEY.fullmatch(key) else _toml(key)}", item) for key, item in value.items()]
+            below += [
+                (f"{name}.{key if _BARE_KEY.fullmatch(key) else _toml(key)}", item) for key, item in value.items()
+            ]
         elif value is not None and field.init:
             lines.append(f"{field.name} = {_toml(value)}")
     for name, value in below:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opencwm.train import checkpoint
-from opencwm.train.checkpoint import CheckpointError, Checkpointer
+from opencwm.train.checkpoint import Checkpointer, CheckpointError
 
 
 def silent(text: str) -> None:

@@ -102,7 +102,8 @@ def test_worker_environment_is_restored() -> None:
 @given(st.lists(st.lists(st.integers(0, 800), min_size=1, max_size=9), max_size=9))
 def test_flatten_round_trip(ids: list[list[int]]) -> None:
     made = [
-        Document(np.array(some, np.int32), np.array(some, np.float32) / 2, f"source {len(some)}", some[0]) for some in ids
+        Document(np.array(some, np.int32), np.array(some, np.float32) / 2, f"source {len(some)}", some[0])
+        for some in ids
     ]
     back = unflatten(flatten(made))
     assert [(d.source, d.index) for d in back] == [(d.source, d.index) for d in made]

@@ -186,7 +186,9 @@ def test_not_a_number_stops_and_is_never_saved(tmp_path: Path) -> None:
             made = [Document(d.ids, d.weights * math.nan, "programs", index) for d in made]
         return made
 
-    words = r"step \d+ gave the loss nan, in programs 6\d.* \(source and item\); the last good checkpoint is .*step-000000"
+    words = (
+        r"step \d+ gave the loss nan, in programs 6\d.* \(source and item\); the last good checkpoint is .*step-000000"
+    )
     with pytest.raises(TrainingError, match=words):
         run(config(tmp_path, "run.log_every=5", "run.steps=40"), source)
     assert all(bool(tensor.isfinite().all()) for tensor in weights(tmp_path).values())

@@ -147,8 +147,9 @@ def test_a_killed_rank_resumes_by_itself(tmp_path: Path, alone: Path) -> None:
 def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(TrainConfig, None, [*SMALL, "parallel.tensor=3", "parallel.context=2"])
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(ConfigError, match=r"tensor x parallel.context = 6 does not divide 4 processes"), world(
-        settings.parallel
+    with (
+        pytest.raises(ConfigError, match=r"tensor x parallel.context = 6 does not divide 4 processes"),
+        world(settings.parallel),
     ):
         pass
 

@@ -102,7 +102,7 @@ app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(run
 
 train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
 train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
-train.command("plot", epilog=_example("cwm train plot runs/out/tiny --output curves.png"))(training.plot)
+train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
 app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
@@ -112,7 +112,7 @@ app.add_typer(evaluate, name="eval")
 
 data = typer.Typer(help="Look at data.", no_args_is_help=True)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
-data.command("code", epilog=_example("cwm data code runs/out/code.parquet --package rich"))(corpora.code)
+data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(corpora.code)
 data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(corpora.stats)
 data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(corpora.peek)
 app.add_typer(data, name="data")

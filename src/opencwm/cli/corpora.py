@@ -81,7 +81,9 @@ def stats(
 def peek(
     config: Config,
     overrides: Overrides = None,
-    source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="One source; without it: the mix.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="NAME", help="One source; without it: the mix.")
+    ] = None,
     index: Annotated[int, typer.Option("--index", min=0, help="The first item.")] = 0,
     count: Annotated[int, typer.Option("--count", min=1, help="How many items.")] = 1,
 ) -> None:

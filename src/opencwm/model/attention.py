@@ -160,6 +160,8 @@ class Attention(nn.Module):
         self.is_global = config.layer_is_global(layer)
         self.gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
         """Brings keys and values of whole rows together, where rows are divided among processes."""
+        self.share: Callable[[Tensor], Tensor] | None = None
+        """Adds up the gradients of the norms' weights, which all heads share, where heads are divided."""
         self.qkv = nn.Linear(config.dim, (config.heads + 2 * config.kv_heads) * config.head_dim, bias=False)
         self.out = nn.Linear(config.heads * config.head_dim, config.dim, bias=False)
         self.query_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
@@ -191,6 +193,8 @@ class Attention(nn.Module):
         if self.query_norm is not None and self.key_norm is not None:
             parts = (self.query_norm.weight.expand(self.heads, -1), self.key_norm.weight.expand(self.kv_heads, -1))
             weight_JD = torch.cat(parts)
+            if self.share is not None:
+                weight_JD = self.share(weight_JD)
         if layout.fused:
             qkv_NHD, cos_ND, sin_ND = (x.flatten(0, 1) for x in (qkv_BTHD, layout.cos_BTD, layout.sin_BTD))
             qk_NJD, v_NKD = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, turned)

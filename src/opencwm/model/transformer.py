@@ -152,7 +152,8 @@ class Transformer(nn.Module):
 
         `documents_BT`: document number per token, -1 for padding. `positions_BT`: positions for the rotation; by
         default they count from each document's start, else from the cache's end. `cache` is read and extended (one
-        document per row). `global_window`: tokens that global layers see, all by default. Raises ValueError for a context over `max_positions` and for documents with a cache.
+        document per row). `global_window`: tokens that global layers see, all by
+        default. Raises ValueError for a context over `max_positions` and for documents with a cache.
         """
         cached = 0 if cache is None else cache.length
         tokens = tokens_BT.shape[1]

@@ -29,11 +29,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.distributed.tensor import DTensor
 
 FORMAT = "opencwm.checkpoint/2"
@@ -55,7 +57,7 @@ class Checkpoint:
 
     def sizes(self) -> dict[str, torch.Size]:
         """Names and whole sizes of all tensors."""
-        entries = dcp.FileSystemReader(self.path).read_metadata().state_dict_metadata
+        entries = FileSystemReader(self.path).read_metadata().state_dict_metadata
         return {name: entry.size for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)}
 
     def read_into(self, tensors: Mapping[str, Tensor]) -> None:
@@ -63,13 +65,13 @@ class Checkpoint:
         state = {name: tensor.detach() for name, tensor in tensors.items()}
         try:
             with _one_process_is_enough():
-                dcp.load(state, storage_reader=dcp.FileSystemReader(self.path), no_dist=not dist.is_initialized())
+                load_tensors(state, storage_reader=FileSystemReader(self.path), no_dist=not dist.is_initialized())
         except (CheckpointException, RuntimeError, ValueError, OSError) as error:
             raise CheckpointError(f"checkpoint {self.path} does not fit this run: {_reason(error)}") from error
 
     def read(self, names: list[str]) -> dict[str, Tensor]:
         """Some tensors, whole, on the CPU."""
-        entries = dcp.FileSystemReader(self.path).read_metadata().state_dict_metadata
+        entries = FileSystemReader(self.path).read_metadata().state_dict_metadata
         tensors: dict[str, Tensor] = {}
         for name in names:
             entry = entries[name]
@@ -168,9 +170,9 @@ class Checkpointer:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             self._barrier()
-            writer = dcp.FileSystemWriter(partial, single_file_per_rank=True)
+            writer = FileSystemWriter(partial, single_file_per_rank=True)
             with _one_process_is_enough():
-                dcp.save(state, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
+                save_tensors(state, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
             digests = {path.name: _digest(path) for path in partial.glob(f"__{rank}_*")}
             gathered: list[Any] = [digests]
             if self._group is not None:

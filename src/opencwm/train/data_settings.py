@@ -33,9 +33,9 @@ class SourceSettings:
     """One source of documents.
 
     `kind`: "mix" is the data engine of `programs/mix`, with tasks, in the compact codec (`mix` says what is in it; its
-    seed and sequence length are those of `data`). "write" is the synthetic writer alone, in any codec. From files (`paths`:
-    Parquet, JSON lines, `.gz` of these, or folders and patterns of them): "text" and "code" (column `column`), "chats"
-    and "trajectories" (`messages`), "traces", "pulls" (pull requests).
+    seed and sequence length are those of `data`). "write" is the synthetic writer alone, in any codec. From files
+    (`paths`: Parquet, JSON lines, `.gz` of these, or folders and patterns of them): "text" and "code" (column
+    `column`), "chats" and "trajectories" (`messages`), "traces", "pulls" (pull requests).
 
     `share`: of the tokens, relative to the other sources of its `group`, or of those without one. `epochs`: instead,
     how often each token is to be seen by the end of the run (`data.total_tokens`).

@@ -37,7 +37,7 @@ class ShardError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file: `blocks` are the numbers of its rows, block by block; `offsets` where the blocks begin in JSON lines."""
+    """One file: `blocks` are the numbers of its rows, block by block; `offsets` where these begin in JSON lines."""
 
     path: str
     blocks: tuple[int, ...]
@@ -165,8 +165,7 @@ class Rows:
                 columns = self.columns and [name for name in self.columns if name in file.schema_arrow.names]
                 yield from file.read_row_group(block, columns=columns or None).to_pylist()
             return
-        opened = gzip.open(shard.path, "rb") if shard.path.endswith(".gz") else open(shard.path, "rb")
-        with opened as lines:
+        with gzip.open(shard.path) if shard.path.endswith(".gz") else open(shard.path, "rb") as lines:
             lines.seek(shard.offsets[block])
             yield from itertools.islice(_rows(lines, self.grouped), shard.blocks[block])
 

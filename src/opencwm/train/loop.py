@@ -1,8 +1,8 @@
 """The training loop: documents in, weights out. Read top to bottom: `train` is the run, the rest are its parts.
 
 Notable choices:
-- One loop for every stage; stages differ in `TrainConfig` alone. The model is written for one device; `parallel` divides
-  it from outside, and the loop is the same on one core and under `torchrun`.
+- One loop for every stage; stages differ in `TrainConfig` alone. The model is written for one device; `parallel`
+  divides it from outside, and the loop is the same on one core and under `torchrun`.
 - Resume is exact: a checkpoint holds model, optimiser, the data position with the documents in the packing buffers, and
   random states. On a CPU the losses after a kill equal those of a run without one, bit for bit.
 - Losses are read from the device once per `log_every` steps, and always before a checkpoint: a loss that is not a
@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,8 +48,9 @@ def train(
 ) -> Progress:
     """Run, or go on with, the training that `config` describes; returns when its steps are done or on Ctrl-C.
 
-    `mixture` and `held_out_mixture` replace what `config.data` names. Raises TrainingError (a loss that is not a number,
-    a run folder of another run), CheckpointError, DataError, StartError, and ConfigError for what cannot be built.
+    `mixture` and `held_out_mixture` replace what `config.data` names. Raises TrainingError (a loss that is not a
+    number, a run folder of another run), CheckpointError, DataError, StartError, and ConfigError for what cannot be
+    built.
     """
     with world(config.parallel) as place:
         if not place.first:
@@ -218,7 +219,7 @@ def _products(config: TrainConfig, device: torch.device) -> torch.autocast:
 
 
 @contextmanager
-def _stop_signals(place: World) -> Iterator[object]:
+def _stop_signals(place: World) -> Iterator[Callable[[], bool]]:
     """A function that says whether Ctrl-C or a termination was asked for, of any process; a second one kills."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -237,4 +238,3 @@ def _stop_signals(place: World) -> Iterator[object]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-

@@ -11,11 +11,13 @@ Shapes: B rows, T tokens, N predicted tokens, U documents, C model width, V voca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from opencwm.model.transformer import Transformer
@@ -37,7 +39,7 @@ class MicroBatch:
     weights_N: Tensor
     owners_N: Tensor
     origins: list[tuple[str, int]]
-    shares_U: np.ndarray[tuple[int], np.dtype[np.float64]]
+    shares_U: NDArray[np.float64]
     global_window: int = 0
 
 
@@ -59,15 +61,24 @@ def micro_batches(batch: Batch, rows: int, device: torch.device) -> list[MicroBa
             weights[row, column],
             owners,
         )
-        tensors = [_to(torch.from_numpy(np.ascontiguousarray(array)), device) for array in arrays]
+        moved = [_to(torch.from_numpy(np.ascontiguousarray(array)), device) for array in arrays]
+        tokens_BT, documents_BT, places_N, targets_N, weights_N, owners_N = moved
         flat = [origin for contents in origins for origin in contents]
-        shares = np.bincount(owners, weights[row, column].astype(np.float64), len(flat))
-        pieces.append(MicroBatch(*tensors, flat, shares, batch.global_window))
+        shares = np.bincount(owners, weights[row, column], len(flat)).astype(np.float64)
+        pieces.append(
+            MicroBatch(
+                tokens_BT, documents_BT, places_N, targets_N, weights_N, owners_N, flat, shares, batch.global_window
+            )
+        )
     return pieces
 
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+Targets = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Places, targets, weights and owners of predicted tokens."""
 
 
 class Objective(nn.Module):
@@ -80,18 +91,17 @@ class Objective(nn.Module):
     def __init__(self, model: Transformer) -> None:
         super().__init__()
         self.model = model
+        self.divide: Callable[[MicroBatch], Targets] | None = None
+        """The predicted tokens of this process, where rows are divided among processes."""
 
     def forward(self, piece: MicroBatch) -> tuple[Tensor, Tensor]:
         window = piece.global_window or None
         hidden_BTC = self.model.hidden(piece.tokens_BT, documents_BT=piece.documents_BT, global_window=window)
-        places_N, targets_N, weights_N, owners_N = self.shard(piece)
+        targets = (piece.places_N, piece.targets_N, piece.weights_N, piece.owners_N)
+        places_N, targets_N, weights_N, owners_N = targets if self.divide is None else self.divide(piece)
         logits_NV = self.model.logits(hidden_BTC.flatten(0, 1)[places_N]).float()
         losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
         right_N = (logits_NV.detach().argmax(-1) == targets_N) * weights_N
         figures_U2 = torch.zeros(len(piece.origins), 2, device=losses_N.device)
         figures_U2.index_add_(0, owners_N, torch.stack((losses_N.detach(), right_N), 1))
         return losses_N.sum(), figures_U2
-
-    def shard(self, piece: MicroBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The predicted tokens of this process: all, unless `parallel` divides a row."""
-        return piece.places_N, piece.targets_N, piece.weights_N, piece.owners_N

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -36,7 +37,7 @@ class PieceFigures:
     """Of one forward pass: its documents, the sum of each one's weights, and (U, 2) its loss and right weight."""
 
     origins: list[tuple[str, int]]
-    shares_U: np.ndarray[tuple[int], np.dtype[np.float64]]
+    shares_U: NDArray[np.float64]
     figures_U2: Tensor
 
     def broken(self) -> list[tuple[str, int]]:
@@ -74,7 +75,7 @@ class Figures:
         everyone = place.gather((steps, sources))
         whole = np.sum([theirs for theirs, _ in everyone], axis=0)
         means = (whole[:, :2] / np.maximum(whole[:, 2:], 1e-9)).mean(0)
-        total: dict[str, np.ndarray[Any, Any]] = {}
+        total: dict[str, NDArray[np.float64]] = {}
         for _, theirs in everyone:
             for name, sums in theirs.items():
                 total[name] = total.get(name, np.zeros(3)) + sums
@@ -188,9 +189,7 @@ class Meter:
     def evaluated(self, step: int, found: Figures) -> None:
         """Held-out loss (nats per predicted token) and accuracy."""
         sources = {name: {"loss": loss, "accuracy": right} for name, (loss, right) in found.by_source.items()}
-        self._log(
-            step, {"held_out_loss": found.loss, "held_out_accuracy": found.accuracy, "held_out_sources": sources}
-        )
+        self._log(step, {"held_out_loss": found.loss, "held_out_accuracy": found.accuracy, "held_out_sources": sources})
         self.say(f"step {step}/{self._run.steps}  held out: loss {found.loss:.4f}  right {found.accuracy:.2%}")
 
     def _reset(self) -> None:
@@ -248,4 +247,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
-

@@ -85,5 +85,3 @@ def as_bytes(value: object) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def from_bytes(array: Any) -> Any:
     """The inverse of `as_bytes`."""
     return json.loads(np.asarray(array).tobytes())
-
-

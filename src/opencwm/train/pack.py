@@ -91,7 +91,7 @@ class Buffer:
         return self._by_length[start : bisect.bisect_right(self._by_length, (longest, 1))]
 
     def take(self, room: int, shorter: int = 0) -> Iterator[Document]:
-        """Take out documents for a row of `room` tokens: the oldest one longer than `shorter`, then the longest ones."""
+        """Take out documents for a row of `room` tokens: the oldest longer than `shorter`, then the longest ones."""
         oldest = next(iter(self._waiting))
         if not shorter < len(self._waiting[oldest].ids) <= room:
             oldest = min(-negative for _, negative in self.between(shorter, room))
@@ -270,4 +270,3 @@ def held_out(mixture: Mixture, settings: DataSettings, items: int) -> Batch | No
             made = itertools.chain.from_iterable(pool.take((number, start)) for start in starts)
             documents += [document for one in itertools.islice(made, items) for document in one.documents]
     return pack_all(documents, settings.sequence_length, mixture.pad)
-

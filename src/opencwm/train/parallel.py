@@ -15,7 +15,7 @@ Notable choices:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +39,7 @@ from torch.utils.checkpoint import checkpoint
 
 from opencwm.config import ConfigError
 from opencwm.model.attention import Layout
-from opencwm.model.transformer import Transformer
+from opencwm.model.transformer import Layer, Transformer
 from opencwm.train.loss import MicroBatch, Objective
 from opencwm.train.settings import ParallelSettings
 
@@ -69,8 +69,8 @@ class World:
         place, processes = self.along("data")
         if lanes % processes:
             raise ConfigError(
-                f"data.lanes ({lanes}) cannot be divided among {processes} data-parallel processes: set data.lanes to a "
-                f"multiple of {processes}, before the run starts, or start a number of processes that divides it"
+                f"data.lanes ({lanes}) cannot be divided among {processes} data-parallel processes: set data.lanes to "
+                f"a multiple of {processes}, before the run starts, or start a number of processes that divides it"
             )
         return list(range(place * lanes // processes, (place + 1) * lanes // processes))
 
@@ -157,7 +157,9 @@ class Parts(nn.Module):
     def __init__(self, fused: nn.Linear, sizes: dict[str, int]) -> None:
         super().__init__()
         self.names = list(sizes)
-        for name, weight in zip(sizes, fused.weight.detach().split(list(sizes.values())), strict=True):
+        for name, weight in zip(
+            sizes, torch.split_with_sizes(fused.weight.detach(), list(sizes.values())), strict=True
+        ):
             part = nn.Linear(fused.in_features, len(weight), bias=False, device="meta")
             part.weight = nn.Parameter(weight.clone())
             self.add_module(name, part)
@@ -181,7 +183,9 @@ def _tensor(model: Transformer, settings: ParallelSettings, mesh: DeviceMesh) ->
     config, processes = model.config, mesh.size()
     for name in ("kv_heads", "ffn_dim", "vocab_size"):
         if getattr(config, name) % processes:
-            raise ConfigError(f"parallel.tensor = {processes} does not divide the model's {name} ({getattr(config, name)})")
+            raise ConfigError(
+                f"parallel.tensor = {processes} does not divide the model's {name} ({getattr(config, name)})"
+            )
     model.fusible = False
     for name, sizes in part_sizes(model).items():
         above, _, own = name.rpartition(".")
@@ -209,7 +213,9 @@ def _tensor(model: Transformer, settings: ParallelSettings, mesh: DeviceMesh) ->
         plan |= {"ffn_conv" if convolved else "ffn": whole(4 if convolved else 2)}
     for layer in model.layers:
         parallelize_module(layer, mesh, plan)
+        assert isinstance(layer, Layer)
         layer.attention.heads, layer.attention.kv_heads = config.heads // processes, config.kv_heads // processes
+        layer.attention.share = _shared(mesh.get_group())
     outer: dict[str, Any] = {"embedding": RowwiseParallel(input_layouts=Replicate(), output_layouts=between)}
     outer |= {"output": ColwiseParallel(output_layouts=Replicate())}
     if settings.sequence:
@@ -237,7 +243,9 @@ def _context(objective: Objective, mesh: DeviceMesh) -> None:
     def slices(tokens: int) -> list[Tensor]:
         """For each process, the columns that it has: one slice from the start, the matching one from the end."""
         if tokens % (2 * processes):
-            raise ConfigError(f"rows of {tokens} tokens cannot be divided into 2 x {processes} slices (parallel.context)")
+            raise ConfigError(
+                f"rows of {tokens} tokens cannot be divided into 2 x {processes} slices (parallel.context)"
+            )
         chunks = torch.arange(tokens).chunk(2 * processes)
         return [torch.cat((chunks[p], chunks[-1 - p])) for p in range(processes)]
 
@@ -253,23 +261,48 @@ def _context(objective: Objective, mesh: DeviceMesh) -> None:
 
     def gather(k_BTKD: Tensor, v_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         order = torch.cat(slices(k_BTKD.shape[1] * processes)).argsort().to(k_BTKD.device)
-        parts = _Gathered.apply(torch.stack((k_BTKD, v_BTKD)), group, processes, place)
-        whole_2BSKD = parts[:, :, order]  # type: ignore[index]
+        arguments = (torch.stack((k_BTKD, v_BTKD)), group, processes, place)
+        whole_2BSKD = _Gathered.apply(*arguments)[:, :, order]  # type: ignore[no-untyped-call]
         return whole_2BSKD[0], whole_2BSKD[1]
 
     def shard(piece: MicroBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         tokens = piece.tokens_BT.shape[1]
         own = slices(tokens)[place].to(piece.tokens_BT.device)
-        local_T = torch.full((tokens,), -1, device=own.device).index_copy(0, own, torch.arange(len(own), device=own.device))
+        local_T = torch.full((tokens,), -1, device=own.device).index_copy(
+            0, own, torch.arange(len(own), device=own.device)
+        )
         column_N = local_T[piece.places_N % tokens]
         here = column_N >= 0
         places = (piece.places_N // tokens * len(own) + column_N)[here]
         return places, piece.targets_N[here], piece.weights_N[here], piece.owners_N[here]
 
     model.divide = divide
-    objective.shard = shard  # type: ignore[method-assign]
+    objective.divide = shard
     for layer in model.layers:
+        assert isinstance(layer, Layer)
         layer.attention.gather = gather
+
+
+def _shared(group: Any) -> Callable[[Tensor], Tensor]:
+    def share(whole: Tensor) -> Tensor:
+        return _Shared.apply(whole, group)  # type: ignore[no-any-return, no-untyped-call]
+
+    return share
+
+
+class _Shared(torch.autograd.Function):
+    """A tensor that all processes have alike; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return whole.view_as(whole)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
 
 
 class _Gathered(torch.autograd.Function):
@@ -283,7 +316,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat(parts, dim=2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         total = gradient.contiguous()
         dist.all_reduce(total, group=ctx.group)
         return total[:, :, ctx.place * ctx.tokens : (ctx.place + 1) * ctx.tokens], None, None, None
@@ -295,7 +328,9 @@ def _recomputed(forward: Any) -> Any:
 
 def _float8(model: Transformer) -> None:
     if not (torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9)):
-        raise ConfigError("parallel.precision = float8 needs a GPU with float8 products (Hopper or newer): use bfloat16")
+        raise ConfigError(
+            "parallel.precision = float8 needs a GPU with float8 products (Hopper or newer): use bfloat16"
+        )
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training
     except ImportError:

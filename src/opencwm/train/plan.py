@@ -51,7 +51,10 @@ class Plan:
         if optimiser.kind == "muon":
             rates += f", Muon {optimiser.muon_learning_rate:g}"
         rows = [
-            ("parameters", f"{self.model.parameter_count():,} ({flops.non_embedding(self.model):,} without embeddings)"),
+            (
+                "parameters",
+                f"{self.model.parameter_count():,} ({flops.non_embedding(self.model):,} without embeddings)",
+            ),
             ("steps", f"{run.steps:,} of {run.tokens_per_batch:,} tokens"),
             ("tokens", f"{self.tokens:,} ({self.tokens / self.model.parameter_count():.1f} per parameter)"),
             ("FLOP", f"{self.flops:.3g} ({self.flops / self.tokens:.3g} per token)"),
@@ -87,8 +90,8 @@ def memory(model: ModelConfig, config: TrainConfig, processes: int) -> dict[str,
 
     Weights, gradients and moments in float32, sharded over all processes; a bfloat16 copy of one layer's and the
     embeddings' weights where products are narrow. Activations: per token and layer what the backward pass keeps
-    (about 18 widths and 3 feed-forward widths of numbers), or the layer's input alone if it is computed again; the logits of
-    one micro-batch in float32, twice.
+    (about 18 widths and 3 feed-forward widths of numbers), or the layer's input alone if it is computed again; the
+    logits of one micro-batch in float32, twice.
     """
     weights = model.parameter_count()
     moments = 1.5 if config.optimiser.kind == "muon" else 2.0

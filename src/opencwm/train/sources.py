@@ -1,7 +1,7 @@
 """The kinds of sources: programs written and recorded on the way, and rows of files.
 
     mix              the data engine of `programs/mix`: written programs, recorded, as runs and as questions about them
-    write            the synthetic writer alone, in any vocabulary: item i of a namespace depends on the seed and i alone
+    write            the synthetic writer alone, in any vocabulary: item i depends on namespace, seed and i alone
     text, code       a column of text; code in the vocabulary's own way of writing Python
     chats            {"messages": [{"role", "content", "reasoning"?}]}
     trajectories     the same, of an agent; "tool: NAME" messages are its observations
@@ -106,7 +106,7 @@ class FileSource:
         return [document(ids, weights, self.name, index) for one in found for ids, weights in self._fitted(one)]
 
     def encode(self, row: Any, rng: random.Random) -> list[Weighted]:
-        """A row's ids and weights, of any length. Raises ValueError (or KeyError, TypeError) for a row of other make."""
+        """A row's ids and weights, of any length. Raises ValueError, KeyError or TypeError for a row of other make."""
         kind, tokens = self.settings.kind, self.tokens
         if kind == "traces":
             trace = as_trace(row, self.settings.column or "trace")
@@ -121,9 +121,11 @@ class FileSource:
             text = values[self.settings.column or "text"]
             if not isinstance(text, str):
                 raise ValueError(f"{self.settings.column or 'text'} is {type(text).__name__}, not a text")
-        body = tokens.code(text) if kind == "code" else tokens.text(text)
-        ids = [*tokens.begin, *body, *tokens.end]
-        return [(ids, [0.0] * len(tokens.begin) + [1.0] * (len(ids) - len(tokens.begin)))]
+        marks = len(tokens.begin) + len(tokens.end)
+        bodies = tokens.code(text, self.room - marks) if kind == "code" else [tokens.text(text)]
+        begin = len(tokens.begin)
+        marked = [[*tokens.begin, *body, *tokens.end] for body in bodies]
+        return [(ids, [0.0] * begin + [1.0] * (len(ids) - begin)) for ids in marked]
 
     def _fitted(self, found: Weighted) -> list[Weighted]:
         """What becomes of a document that is longer than a row."""
@@ -224,5 +226,3 @@ def unique_tokens(source: Source, sample: int = 512) -> int:
         except Skipped:
             continue
     return max(1, round(total * count / len(chosen)))
-
-

@@ -80,7 +80,7 @@ def _joined_or_split(
             if f"/{inner}" in f"/{name}" and name.replace(inner, f"{fused}.weight") in sizes:
                 whole_name = name.replace(inner, f"{fused}.weight")
                 whole = saved.read([whole_name])[whole_name]
-                return whole if whole.ndim == 0 else whole.split(list(parts.values()))[list(parts).index(part)]
+                return _part(whole, parts, part)
         if f"{fused}.weight" in name:
             names = [name.replace(f"{fused}.weight", f"{fused}.{part}.weight") for part in parts]
             if all(one in sizes for one in names):
@@ -90,7 +90,8 @@ def _joined_or_split(
         return _grown(saved.read([name])[name], tensor)
     size = tuple(sizes[name]) if name in sizes else "nothing"
     raise checkpoint.CheckpointError(
-        f"checkpoint {saved.path} has {size} under {name}, the model needs {tuple(tensor.shape)}: it is of another model"
+        f"checkpoint {saved.path} has {size} under {name}, the model needs {tuple(tensor.shape)}: "
+        "it is of another model"
     )
 
 
@@ -145,7 +146,14 @@ def _weight(theirs: Mapping[str, Tensor], name: str, model: Transformer) -> Tens
         return theirs[name]
     fused, part = name.removesuffix(".weight").rsplit(".", 1)
     sizes = part_sizes(model)[fused]
-    return theirs[f"{fused}.weight"].split(list(sizes.values()))[list(sizes).index(part)]
+    return _part(theirs[f"{fused}.weight"], sizes, part)
+
+
+def _part(whole: Tensor, sizes: Mapping[str, int], part: str) -> Tensor:
+    """The rows of a fused weight, or of its moments, that are those of a part."""
+    if whole.ndim == 0:
+        return whole
+    return torch.split_with_sizes(whole, list(sizes.values()))[list(sizes).index(part)]
 
 
 def _same_tokens(fingerprint: Any, size: Any, tokens: Tokens, path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from opencwm.codec import compact, cwm, llama3
 from opencwm.codec.errors import CodecError
-from opencwm.codec.tokenizer import VOCABULARY, encode_source
+from opencwm.codec.tokenizer import LINES_PER_PAGE, PAGES, VOCABULARY, encode_source
 from opencwm.trace.frames import Trace
 
 Weighted = tuple[list[int], list[float]]
@@ -40,7 +40,7 @@ class Tokens(Protocol):
 
     def text(self, text: str) -> list[int]: ...
 
-    def code(self, text: str) -> list[int]: ...
+    def code(self, text: str, room: int) -> list[list[int]]: ...
 
     def header(self, role: str) -> list[int]: ...
 
@@ -86,9 +86,22 @@ class Compact:
     def text(self, text: str) -> list[int]:
         return list(text.encode("utf-8", "replace"))
 
-    def code(self, text: str) -> list[int]:
-        """Python, with line numbers, aliases and whole tokens. Raises CodecError past 2,047 lines."""
-        return encode_source(text)[0]
+    def code(self, text: str, room: int) -> list[list[int]]:
+        """Python, with line numbers, aliases and whole tokens.
+
+        What is longer than `room` is halved at the blank line nearest its middle, until it fits: each piece then binds
+        its own aliases.
+        """
+        lines = text.split("\n")
+        if len(lines) < LINES_PER_PAGE * PAGES:
+            ids = encode_source(text)[0]
+            if len(ids) <= room or len(lines) == 1:
+                return [ids]
+        blank = [number for number, line in enumerate(lines) if not line.strip() and 0 < number < len(lines) - 1]
+        middle = len(lines) // 2
+        at = min(blank, key=lambda number: abs(number - middle), default=middle)
+        halves = ("\n".join(lines[:at]), "\n".join(lines[at:]).lstrip("\n"))
+        return [piece for half in halves if half.strip() for piece in self.code(half, room)]
 
     def header(self, role: str) -> list[int]:
         return [self._call, *role.encode(), self._go]
@@ -123,7 +136,8 @@ class Llama3:
     def text(self, text: str) -> list[int]:
         return self._tokenizer.encode(text.encode("utf-8", "replace").decode())
 
-    code = text
+    def code(self, text: str, room: int) -> list[list[int]]:
+        return [self.text(text)]
 
     def header(self, role: str) -> list[int]:
         start, end = llama3.IDS["<|start_header_id|>"], llama3.IDS["<|end_header_id|>"]
@@ -155,7 +169,8 @@ class Hub:
         self.fingerprint = hashlib.sha256(data).hexdigest()[:16]
         start, end, stop = (self._id(name) for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>"))
         self.pad = stop
-        self.begin, self.end = [], [stop]
+        self.begin: list[int] = []
+        self.end = [stop]
         self._start, self.message_end = start, [end, *self.text("\n")]
         self.think_start, self.think_end = [self._marks[128_120]], [self._marks[128_121]]
 
@@ -169,7 +184,8 @@ class Hub:
         text = text.encode("utf-8", "replace").decode()
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    code = text
+    def code(self, text: str, room: int) -> list[list[int]]:
+        return [self.text(text)]
 
     def header(self, role: str) -> list[int]:
         return [self._start, *self.text(role + "\n")]
