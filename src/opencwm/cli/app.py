@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpora, learning, runs, training
+from opencwm.cli import corpus, documents, learning, runs, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -110,9 +110,14 @@ evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
 app.add_typer(evaluate, name="eval")
 
-data = typer.Typer(help="Look at data.", no_args_is_help=True)
+data = typer.Typer(help="Make data, and look at it.", no_args_is_help=True)
+data.command("traces", epilog=_example("cwm data traces corpus --functions stdlib:textwrap"))(corpus.traces)
+data.command("verify", epilog=_example("cwm data verify corpus"))(corpus.verify)
+data.command("report", epilog=_example("cwm data report corpus"))(corpus.report)
+data.command("narrate", epilog=_example("cwm data narrate corpus --limit 3"))(corpus.narrate)
+data.command("plugin", epilog=_example("cwm data plugin > cwm_traces.py"))(corpus.plugin)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
-data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(corpora.code)
-data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(corpora.stats)
-data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(corpora.peek)
+data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
+data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
+data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)
 app.add_typer(data, name="data")

@@ -100,7 +100,7 @@ VALUE_WORDS = ("True", "False", "None")
 
 
 class Vocabulary:
-    """Token ids: bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words, tasks, more words."""
+    """Token ids: bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words, tasks, words."""
 
     def __init__(self) -> None:
         self.names: list[str] = [f"<0x{byte:02x}>" for byte in range(256)]

@@ -2,8 +2,9 @@
 
     mix(index) -> choose a source -> a program -> record -> choose a task -> windows
 
-Sources (`Shares`): `written` programs of `write/`, its `drills` (one operation alone). Tasks (`TaskShares`), as tokens
-in `codec/compact.py` and `codec/tasks.py`:
+Sources (`Shares`): `written` programs of `write/`, its `drills` (one operation alone), `functions` that people wrote
+from a folder of data, functions `harvested` from packages. Tasks (`TaskShares`), as tokens in `codec/compact.py` and
+`codec/tasks.py`:
 
     run         the whole run, cut into windows that fit: `... <trace> <L entry> FRAME* <end>`
     mid-run     the same from a random point on: `... <trace> <L entry> <snapshot> STACK FRAME*`
@@ -17,7 +18,10 @@ Notable choices:
 - A pure function of the index: the stream is the same on any number of processes and resumes anywhere. A namespace
   keeps held-out programs apart from those that are trained on.
 - Difficulty is drawn per program below a ceiling that rises with the index, so that easy programs stay in to the end.
-- Nothing touches the disk, and nothing that cannot be recorded or encoded raises: `make` says why it was left out.
+- Nothing is written to disk, and nothing that cannot be recorded or encoded raises: `make` says why it was left out.
+- With `audit`, a program that looks like one of an evaluation set in that folder gives no window.
+- What a set of strings looks like hangs on the process's hash seed: exactly the same stream of `functions` and
+  `harvested` needs PYTHONHASHSEED=0, which the trainer's worker processes have.
 """
 
 from __future__ import annotations
@@ -25,18 +29,25 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import accumulate
+from pathlib import Path
 from typing import Literal
 
 from opencwm.codec import compact
 from opencwm.codec.compact import Encoder
 from opencwm.codec.errors import CodecError
-from opencwm.programs import derived, write
+from opencwm.programs import derived, real, write
+from opencwm.programs.leakage import Audit
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import RecordError, record
 
+_VALUE_BYTES = 400
+_SECONDS = 2.0
+_WINDOWS = 3
+"""Of one run: its beginning and some others."""
 Namespace = Literal["train", "held-out"]
 
 
@@ -55,6 +66,8 @@ class Shares:
 
     written: float = 0.85
     drills: float = 0.15
+    functions: float = 0.0
+    harvested: float = 0.0
 
     def __post_init__(self) -> None:
         _check_shares("mix.shares", asdict(self))
@@ -87,6 +100,10 @@ class MixConfig:
     `seed` and the index fix every window. `sequence_length`: tokens of the longest window. `max_frames`: of a
     recording; a longer run is cut off there. `steps`: sub-expression values too. The ceiling of difficulty is
     `difficulty` at index 0 and 1 from index `ramp` on. `questions`: windows per program that is asked something.
+
+    `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
+    `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
+    `leakage.py`), programs like which are dropped; None audits nothing.
     """
 
     seed: int = 0
@@ -98,12 +115,17 @@ class MixConfig:
     questions: int = 2
     shares: Shares = field(default_factory=Shares)
     tasks: TaskShares = field(default_factory=TaskShares)
+    data: Path | None = None
+    packages: tuple[str, ...] = ()
+    audit: Path | None = None
 
     def __post_init__(self) -> None:
         _check(self.sequence_length >= 16, "mix.sequence_length must be at least 16 tokens")
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
+        _check(not self.shares.functions or self.data is not None, "mix.shares.functions needs mix.data, their folder")
+        _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -122,7 +144,7 @@ class Made:
 
     source: str
     task: str
-    program: Program
+    program: Program | None
     trace: Trace | None
     windows: list[Window]
     rejected: str = ""
@@ -133,7 +155,7 @@ class Mix:
 
     def __init__(self, config: MixConfig, namespace: Namespace = "train") -> None:
         self.config, self.namespace = config, namespace
-        self._limits = Limits(frames=config.max_frames)
+        self._limits = Limits(frames=config.max_frames, value_bytes=_VALUE_BYTES, seconds=_SECONDS)
         self._sources = _Choice(asdict(config.shares))
         self._tasks = _Choice({_TASK_NAMES[name]: share for name, share in asdict(config.tasks).items()})
 
@@ -146,10 +168,16 @@ class Mix:
         rng = random.Random(f"mix:{origin}")
         source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
         program = self.program(source, index, rng)
+        if program is None:
+            return Made(source, task, None, None, [], "no arguments")
+        if self.config.audit is not None and (match := audit(self.config.audit).match(program.source)) is not None:
+            return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         try:
             trace = record(program, limits=self._limits, steps=self.config.steps)
         except RecordError as error:
             return Made(source, task, program, None, [], f"not recorded: {error}")
+        if trace.outcome.reason == "seconds":  # where it stopped hangs on the machine
+            return Made(source, task, program, trace, [], "too slow")
         try:
             windows = self._windows(task, program, trace, rng)
         except CodecError as error:
@@ -158,8 +186,11 @@ class Mix:
         made = [Window(window.ids, window.weights, name) for window in windows]
         return Made(source, task, program, trace, made, "" if made else "no window fits")
 
-    def program(self, source: str, index: int, rng: random.Random) -> Program:
-        """The program of an index, without running it."""
+    def program(self, source: str, index: int, rng: random.Random) -> Program | None:
+        """The program of an index, without running it; None for a function to which no arguments could be given."""
+        if source in ("functions", "harvested"):
+            pool = real.pool(self.config.data, self.config.packages)
+            return pool.program(source, rng, held_out=self.namespace == "held-out")
         origin = f"{self.namespace}:{self.config.seed}:{index}"
         only: write.Kind = "drills" if source == "drills" else "programs"
         program = write.write(random.Random(f"{source}:{origin}"), difficulty=self._difficulty(index, rng), only=only)
@@ -175,11 +206,15 @@ class Mix:
         longest = self.config.sequence_length
         encoder = Encoder(trace)
         if task == "run":
-            return compact.windows_of(encoder, max_tokens=longest)
+            windows = compact.windows_of(encoder, max_tokens=longest)
+            if len(windows) > _WINDOWS:  # a long run says the same again and again
+                kept = sorted(rng.sample(range(1, len(windows)), _WINDOWS - 1))
+                windows = [windows[0], *(windows[place] for place in kept)]
+            return windows
         if task == "mid-run":
             starts = [i + 1 for i, frame in enumerate(trace.frames) if frame.event in ("call", "line")]
             return compact.windows_of(encoder, max_tokens=longest, start=rng.choice(starts[1:] or [0]))[:1]
-        windows: list[compact.Window] = []
+        windows = []
         for _ in range(self.config.questions):
             window = derived.derive(
                 task, program, encoder, rng, max_tokens=longest, limits=self._limits, steps=self.config.steps
@@ -192,6 +227,12 @@ class Mix:
 _TASK_NAMES = {name: name.replace("_", " ") for name in TaskShares.__dataclass_fields__} | {
     "mid_run": "mid-run", "finish": "continue",
 }  # fmt: skip
+
+
+@cache
+def audit(folder: Path) -> Audit:
+    """The audit against the evaluation sets of a folder, made once per process."""
+    return Audit.from_folder(folder)
 
 
 class _Choice:

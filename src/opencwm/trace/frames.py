@@ -45,7 +45,8 @@ class Frame:
     `line` is 1-based in the trace's context. `function` is the qualified name (`f`, `Stack.push`,
     `f.<locals>.<listcomp>`). `depth` is 0 for the entry. `locals` maps names to repr text, in the order in which the
     interpreter lists them (empty for `return` and `exception`). `value` is repr text of what was returned or raised
-    (None for `call` and `line`).
+    (None for `call` and `line`). `identity` holds groups of names that are one and the same object that can change; it
+    is recorded on demand only, and no codec carries it.
     """
 
     event: Event
@@ -55,6 +56,7 @@ class Frame:
     locals: dict[str, str] = field(default_factory=dict)
     value: str | None = None
     steps: tuple[Step, ...] = ()
+    identity: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ def frame_record(frame: Frame) -> dict[str, object]:
         record["value"] = frame.value
     if frame.steps:
         record["steps"] = [[step.node, step.value] for step in frame.steps]
+    if frame.identity:
+        record["identity"] = frame.identity
     return record
 
 
@@ -183,6 +187,7 @@ def _frame(record: dict[str, Any]) -> Frame:
         locals=dict(record.get("locals", {})),
         value=record.get("value"),
         steps=tuple(Step(int(node), str(value)) for node, value in record.get("steps", ())),
+        identity=tuple(tuple(map(str, names)) for names in record.get("identity", ())),
     )
 
 
