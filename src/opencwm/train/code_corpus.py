@@ -6,7 +6,7 @@ Notable choices:
 - Each file's licence is recorded as its package's metadata state it ("unknown" otherwise; for a folder: what is given).
 - Packages whose repositories are SWE-bench tasks are left out, so that a model can be measured on these.
 - Left out too: files that do not parse, generated ones (lines of over 1,000 characters), empty ones, and all but the
-  first of near-duplicates (MinHash).
+  first of near-duplicates (MinHash over runs of five words).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opencwm.train.minhash import Index, signature
+from opencwm.programs.similar import Index, minhash
 
 HELD_OUT = frozenset(
     "astropy django flask matplotlib pylint pytest requests scikit-learn seaborn sphinx sympy xarray".split()  # noqa: SIM905
@@ -30,6 +31,7 @@ LONGEST = 400_000
 """Characters of the longest file taken."""
 ROWS = 512
 """Rows of a row group."""
+_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +139,24 @@ def build(
 def _row(origin: Origin, path: Path, index: Index, report: Report) -> dict[str, str] | None:
     text, reason = _read(path)
     if not reason:
-        found = signature(text)
-        if index.match(found) is not None:
+        found = minhash(word_runs(text))
+        if index.has_similar(found):
             reason = "near-duplicate"
     if reason:
         report.left_out[reason] += 1
         return None
-    index.add(str(path), found)
+    index.add(found)
     report.kept += 1
     report.characters += len(text)
     report.licences[origin.licence] += len(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {"text": text, "path": _short(path), "origin": origin.name, "licence": origin.licence, "sha256": digest}
+
+
+def word_runs(text: str) -> set[str]:
+    """Runs of five words (names, numbers, single signs): what two texts are compared by."""
+    words = _WORD.findall(text)
+    return {" ".join(words[start : start + 5]) for start in range(max(1, len(words) - 4))}
 
 
 def _read(path: Path) -> tuple[str, str]:

@@ -5,7 +5,7 @@
     text, code       a column of text; code in the vocabulary's own way of writing Python
     chats            {"messages": [{"role", "content", "reasoning"?}]}
     trajectories     the same, of an agent; "tool: NAME" messages are its observations
-    traces           recorded runs, as `cwm trace --json` writes them, or a column "trace" of such text
+    traces           recorded runs: shards of `cwm data traces`, or what `cwm trace --json` writes
     pulls            {"title", "body"?, "files": [{"path", "content"}], "patch"}: a change, its reason and what it is to
 
 Notable choice: a row that cannot be read or encoded names its shard and row; whether it stops the run is configured.
@@ -24,6 +24,7 @@ from opencwm.programs.program import Program
 from opencwm.trace.frames import Trace, read_jsonl
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import record
+from opencwm.trace.store import unpack
 from opencwm.train import chats
 from opencwm.train.chats import LossRule
 from opencwm.train.data import DataError, Document, Skipped, Source, document
@@ -152,7 +153,10 @@ def as_trace(row: Any, column: str) -> Trace:
     if isinstance(row, list):
         lines = [line.decode("utf-8") for line in row]
     else:
-        lines = (parse(row) if isinstance(row, bytes) else row)[column].splitlines()
+        stored = (parse(row) if isinstance(row, bytes) else row)[column]
+        if isinstance(stored, bytes):
+            return unpack(stored)
+        lines = stored.splitlines()
     traces = list(read_jsonl(lines))
     if len(traces) != 1:
         raise ValueError(f"expected one trace, found {len(traces)}")
