@@ -22,10 +22,12 @@ from opencwm.model.weights import load_weights
 from opencwm.train import checkpoint
 from opencwm.train.checkpoint import CheckpointError
 from opencwm.train.data import DataError, Document
+from opencwm.train.data_settings import shares
 from opencwm.train.fake import FakeSource
 from opencwm.train.loop import Progress, TrainingError, export, train
 from opencwm.train.loss import Objective, micro_batches
 from opencwm.train.meter import read_log
+from opencwm.train.optim import schedule
 from opencwm.train.pack import Mixture, held_out
 from opencwm.train.run import build_model
 from opencwm.train.settings import TrainConfig
@@ -280,7 +282,29 @@ def test_progress_on_a_terminal_goes_to_the_log_too(tmp_path: Path) -> None:
     assert [record["step"] for record in records if "held_out_loss" in record] == [6, 12]
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name)
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda p: str(p.relative_to(CONFIGS)))
 def test_shipped_configurations_load_and_build(path: Path) -> None:
     settings = load(TrainConfig, path)
-    assert build_model(settings.model).config.max_positions >= settings.data.sequence_length
+    with torch.device("meta"):
+        model = build_model(settings.model)
+    assert model.config.max_positions >= settings.data.sequence_length
+    assert sum(shares(settings.data, dict.fromkeys(settings.data.sources, 1000)).values()) == pytest.approx(1)
+
+
+def test_the_32b_stages_share_one_schedule_and_cwm_s_numbers() -> None:
+    pre, mid, sft = (load(TrainConfig, CONFIGS / "cwm-32b" / f"{name}.toml") for name in ("pretrain", "midtrain", "sft"))
+    assert pre.run.steps * pre.run.tokens_per_batch == pytest.approx(8e12, rel=1e-5)
+    assert mid.run.steps * mid.run.tokens_per_batch == pytest.approx(5e12, rel=1e-5)
+    assert sft.run.steps * sft.run.tokens_per_batch == pytest.approx(1e11, rel=0.05)
+    rates = [
+        stage.optimiser.learning_rate * schedule(step, stage.run.steps, stage.optimiser)
+        for stage, step in ((pre, pre.run.steps - 1), (mid, 0), (mid, mid.run.steps - 1), (sft, sft.run.steps - 1))
+    ]
+    assert rates[0] == pytest.approx(rates[1], rel=1e-4)  # the joint where mid-training takes over
+    assert rates[2] == pytest.approx(8e-6, rel=1e-3)
+    assert rates[3] == 1e-5
+    assert mid.data.groups == {"world": 0.3, "code": 0.4, "rehearsal": 0.3}
+    assert [(b.longest, b.global_window) for b in mid.data.rows] == [(16384, 0), (65536, 32768), (131072, 0)]

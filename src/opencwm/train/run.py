@@ -53,7 +53,8 @@ def build_model(settings: ModelSettings, seed: int = 0, vocabulary: int | None =
     """
     size = open_tokens("compact").size if vocabulary is None else vocabulary
     try:
-        return Transformer(preset(settings.preset, **{"vocab_size": size, **settings.overrides}), seed=seed)
+        changed = {key: None if value == "none" else value for key, value in settings.overrides.items()}
+        return Transformer(preset(settings.preset, **{"vocab_size": size, **changed}), seed=seed)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model: {error}") from None
 

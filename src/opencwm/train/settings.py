@@ -17,7 +17,7 @@ from opencwm.train.data_settings import DataSettings, check, identity
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model: a preset of `model/config.py`, and fields of it to change."""
+    """Which model: a preset of `model/config.py`, and fields of it to change ("none" for no value)."""
 
     preset: str = "tiny"
     overrides: dict[str, int | float | bool | str] = field(default_factory=dict)
