@@ -1,4 +1,4 @@
-"""`cwm train`, `cwm eval` and `cwm data`: making a model, measuring it, and looking at what it learns from."""
+"""`cwm eval` and `cwm data sizes`: measuring a model, and how long a run is in each format."""
 
 from __future__ import annotations
 
@@ -36,22 +36,6 @@ class Report(Protocol):
     def to_json(self) -> dict[str, object]: ...
 
     def table(self) -> str: ...
-
-
-def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/tiny.toml.", metavar="CONFIG")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in run.steps=100.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
-) -> None:
-    """Train a model: writes programs, records them, learns from the runs.
-
-    A run that was stopped goes on where it was when the same command is given again.
-    """
-    from opencwm.train.loop import main_train
-
-    main_train(config, overrides or [], dry_run)
 
 
 def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
