@@ -37,7 +37,9 @@ SURFACE = {
     ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": ["--call", "--help", "--real", "--weights", "FILE"],
-    "train": ["--dry-run", "--help", "--set", "CONFIG"],
+    "train": ["--help"],
+    "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
+    "train plot": ["--help", "--key", "--output", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
@@ -63,6 +65,22 @@ SURFACE = {
     "data report": ["--help", "--json", "--llama3", "FOLDER"],
     "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
     "data plugin": ["--help"],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
+    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data coverage": [
+        "--config",
+        "--data",
+        "--help",
+        "--json",
+        "--least",
+        "--plot",
+        "--programs",
+        "--set",
+        "--start",
+    ],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "sandbox": ["--help"],
     "sandbox doctor": ["--help", "--json"],
@@ -162,7 +180,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "sandbox")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])

@@ -117,7 +117,9 @@ def trace(
     """
     from opencwm.cli import render
 
-    if diff is not None or git is not None:
+    if file is None and core is None:
+        raise Unusable("name a Python file, or - for standard input")
+    if file is not None and (diff is not None or git is not None):
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
         _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
@@ -127,8 +129,6 @@ def trace(
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
     chosen = _core(core)
     if file is None:
-        if core is None:
-            raise Unusable("name a Python file, or - for standard input")
         return
     condition = _condition(select) if select is not None else None
     program = _program(file, call)
