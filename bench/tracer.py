@@ -1,7 +1,8 @@
 """State frames per second of the recorder's two cores, beside other tracers and the limits of tracing itself.
 
-Four workloads (scalars, strings, containers, and instances of a class), each under every tracer in the same process, taken in turns and measured
-in processor time, so that what else the machine does matters little. A peer that is not installed says so.
+Four workloads (scalars, strings, containers, and instances of a class), each under every tracer in the same process,
+taken in turns and measured in processor time, so that what else the machine does matters little. A peer that is not
+installed says so.
 
 - `C core`: the state of every line recorded as compact records; `with Frames`: the same, and a `Frame` object of each;
 - `Python core`: records, which are Frames;

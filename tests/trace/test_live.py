@@ -322,6 +322,32 @@ def test_a_program_that_puts_the_tracer_back_is_recorded_on(module: Any) -> None
     assert [episode.frames[-1].value for episode in recording.episodes] == ["4"]
 
 
+def test_a_recording_inside_a_recording(module: Any) -> None:
+    from opencwm.programs.program import Program
+    from opencwm.trace.recorder import record
+
+    def outer() -> int:
+        trace = record(Program("def f():\n    return 1\n", call="f()"))
+        count = len(trace.frames)
+        return count
+
+    with Recording(where(function="*outer")) as recording:
+        outer()
+    (episode,) = recording.episodes
+    assert [frame.event for frame in episode.frames][-3:] == ["line", "line", "return"]
+    assert episode.frames[-1].value == "6"
+
+
+def test_many_episodes_may_be_open_at_once(module: Any) -> None:
+    def down(n: int) -> int:
+        return 0 if n == 0 else 1 + down(n - 1)
+
+    with Recording(where(function="*down"), step_in=0.0) as recording:
+        assert down(300) == 300
+    assert len(recording.episodes) == 301
+    assert {len(episode.frames) for episode in recording.episodes} == {3}
+
+
 def test_an_error_in_the_taker_of_episodes_does_not_come_up_in_the_program(module: Any) -> None:
     def take(episode: Episode) -> None:
         raise OSError("the disk is full")
