@@ -166,6 +166,20 @@ def decode_value(tokens: Sequence[int]) -> str:
     return _decode_bytes(b"".join(_text(token) for token in tokens))
 
 
+def encode_code(text: str) -> list[int]:
+    """Part of a source line as tokens: symbols and words, all else as bytes; no line numbers and no aliases."""
+    tokens: list[int] = []
+    for match in _SOURCE.finditer(text):
+        kind, piece = match.lastgroup, match.group()
+        if kind == "symbol":
+            tokens.append(VOCABULARY.symbols[piece])
+        elif kind == "word" and piece in VOCABULARY.words:
+            tokens.append(VOCABULARY.words[piece])
+        else:
+            tokens += _bytes(piece)
+    return tokens
+
+
 def encode_source(text: str) -> tuple[list[int], dict[str, int]]:
     """Source as tokens, and the token of every name that has one (aliases bound on the way)."""
     tokens = line_tokens(1)

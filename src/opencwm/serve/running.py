@@ -1,0 +1,122 @@
+"""From a weights folder to a server that listens: what `cwm serve` does.
+
+Notable choices:
+- The port is taken before the model is loaded, so a taken one is told at once.
+- SIGTERM and SIGINT end the server gracefully: no new connections, answers under way get `grace` seconds, then the rest
+  is told and cut. A second SIGINT does not wait. Either way the exit code is 0: this is how a server is stopped.
+- Loopback by default. Whoever listens to the world without a key is warned, not stopped: a container's port may be
+  guarded by other means.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from opencwm.codec.text import TextCodec, TokenizerError, open_text
+from opencwm.model.engine import Engine
+from opencwm.model.runner import WeightKind
+from opencwm.model.weights import load_weights
+from opencwm.serve.app import Limits, build
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PADDING = 1024
+"""Ids by which a model's vocabulary may exceed its tokenizer's: some round it up for speed."""
+
+
+class ServeError(RuntimeError):
+    """A server that cannot start; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `cwm serve` is asked. `context` None: all that the model was made for."""
+
+    folder: Path
+    name: str | None = None
+    key: str | None = None
+    batch: int = 16
+    context: int | None = None
+    weights: WeightKind | None = None
+    limits: Limits = Limits()
+
+
+def load(settings: Settings) -> tuple[ASGIApp, str, TextCodec]:
+    """The application over a folder's model, the model's name, its tokenizer.
+
+    Raises WeightsError, TokenizerError and ServeError.
+    """
+    codec = open_text(settings.folder)
+    model, _ = load_weights(settings.folder)
+    vocabulary = model.config.vocab_size
+    if not codec.size <= vocabulary <= codec.size + PADDING:
+        raise TokenizerError(
+            f"{settings.folder}: the tokenizer has {codec.size:,} tokens, the model {vocabulary:,}: they do not belong "
+            "together; take both from the same place"
+        )
+    context = settings.context or model.config.max_positions
+    if context > model.config.max_positions:
+        raise ServeError(f"--context {context:,}: this model holds at most {model.config.max_positions:,} tokens")
+    engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=settings.weights)
+    name = settings.name or settings.folder.resolve().name
+    app = build(
+        engine, codec, name=name, vocabulary=vocabulary, context=context, key=settings.key, limits=settings.limits
+    )
+    return app, name, codec
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ServeError."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ServeError(f"cannot listen at {host} port {port} ({error.strerror or error}): give another --port") from None
+
+
+def address(listening: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: ASGIApp, listening: socket.socket, *, grace: float, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way for at most `grace` seconds."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        timeout_graceful_shutdown=max(1, round(grace)),
+    )
+    _Server(config, ready).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready and does not raise the signal again that ended it."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
