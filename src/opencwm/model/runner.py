@@ -191,7 +191,7 @@ def _head_weights(model: Transformer) -> Tensor | None:
 def _normalised(x_NC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
     if x_NC.dtype == torch.float32:
         inverse_N = torch.linalg.vecdot(x_NC, x_NC).div_(x_NC.shape[-1]).add_(eps).rsqrt_()
-        return (x_NC * inverse_N.unsqueeze(-1)).mul_(weight_C)
+        return (x_NC * inverse_N.unsqueeze(-1)).mul_(weight_C)  # type: ignore[no-any-return]
     return F.rms_norm(x_NC.float(), weight_C.shape, weight_C, eps).to(x_NC.dtype)
 
 
