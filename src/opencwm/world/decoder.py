@@ -15,7 +15,7 @@ import torch
 
 from opencwm.codec.tokenizer import VALUE_TOKENS
 from opencwm.model.constraints import Constraint
-from opencwm.model.engine import Session
+from opencwm.model.session import Session
 from opencwm.trace.frames import Frame
 from opencwm.world.protocol import Prediction
 

@@ -16,7 +16,8 @@ from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import VOCABULARY
 from opencwm.model.constraints import Constraint
-from opencwm.model.engine import ContextFull, Session
+from opencwm.model.runner import Runner
+from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
 from opencwm.trace.frames import Frame, Outcome, Trace
@@ -41,6 +42,7 @@ class LocalWorld:
                 "these weights are for another version; train again or take this version's weights"
             )
         self.model = model.eval()
+        self.runner = Runner(model)
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
@@ -93,7 +95,7 @@ class LocalWorld:
         for token in ids[reader.offset :]:
             constraint.push(token)
         constraint.settle()
-        return Decoder(Session(self.model, max_tokens=self.max_tokens), constraint, ids)
+        return Decoder(Session(self.runner, max_tokens=self.max_tokens), constraint, ids)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
