@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import learning, runs
+from opencwm.cli import learning, runs, serving
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -42,8 +42,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (WorldError, ConfigError) as error:
             _refuse(str(error), SETUP)
-        except (ProgramError, RecordError, Unusable) as error:
+        except (ProgramError, RecordError) as error:
             _refuse(str(error), PROGRAM)
+        except Unusable as error:
+            _refuse(str(error), error.code)
         except ValueError as error:
             from opencwm.model.weights import WeightsError  # loaded already, if the error is one
 
@@ -99,6 +101,7 @@ def _example(text: str) -> str:
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
 app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
+app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
 app.command("train", epilog=_example("cwm train configs/tiny.toml --dry-run"))(learning.train)
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)

@@ -88,7 +88,7 @@ def sizes(
     from opencwm.evals.sizes import measure
 
     programs = [item.program for item in _load(data, limit)]
-    tokenizer = _tokenizer(llama3) if llama3 else None
+    tokenizer = read_tokenizer(llama3) if llama3 else None
     with progress("recording") as say:
         report = measure(programs, tokenizer=tokenizer, progress=_counting("recording", say))
     _print(report, as_json)
@@ -106,7 +106,8 @@ def _load(path: Path, limit: int | None) -> list[CruxItem]:
         raise Unusable(str(error)) from None
 
 
-def _tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Llama 3's tokenizer from a file. Raises Unusable."""
     from opencwm.codec import llama3
 
     try:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from opencwm.cli.errors import Unusable
+from opencwm.cli.errors import SETUP, Unusable
 from opencwm.cli.progress import progress
 
 
@@ -27,7 +27,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    name: Annotated[str | None, typer.Option("--name", help="The model's name for clients [the folder's name].")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name for clients [the folder's name].")] = None,
     api_key: Annotated[
         str | None,
         typer.Option("--api-key", envvar="CWM_API_KEY", help="Key that clients must send. Better in the environment."),
@@ -39,7 +39,7 @@ def serve(
     precision: Annotated[
         Precision | None, typer.Option("--precision", help="How weights are held [as they are stored].")
     ] = None,
-    queue: Annotated[int, typer.Option("--queue", min=1, help="Most replies under way or waiting; more get 429.")] = 512,
+    queue: Annotated[int, typer.Option("--queue", min=1, help="Most replies under way or waiting.")] = 512,
     body_limit: Annotated[int, typer.Option("--body-limit", min=1024, help="Most bytes of a request.")] = 16 * 2**20,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds for answers under way when stopped.")] = 30.0,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads [as torch chooses].")] = None,
@@ -51,7 +51,7 @@ def serve(
     try:
         from opencwm.serve import running
     except ImportError as error:
-        raise Unusable(f'{error}: a server needs more packages, pip install "opencwm[web]"') from None
+        raise Unusable(f'{error}: a server needs more packages, pip install "opencwm[web]"', SETUP) from None
     from opencwm.codec.text import CompactText, TokenizerError
     from opencwm.serve.app import Limits
     from opencwm.world.local import SHIPPED
@@ -74,7 +74,7 @@ def serve(
         with progress("loading the model"):
             app, called, codec = running.load(settings)
     except (running.ServeError, TokenizerError, ImportError) as error:
-        raise Unusable(str(error)) from None
+        raise Unusable(str(error), SETUP) from None
     url = running.address(listening)
 
     def ready() -> None:

@@ -1,4 +1,4 @@
-"""`TextCodec`: what a server needs of a model's tokenizer; one each for `compact` weights, CWM, and Hugging Face folders.
+"""`TextCodec`: what a server needs of a tokenizer; one each for `compact` weights, CWM, and Hugging Face folders.
 
 Notable choices:
 - Tokens become bytes, not characters: a character may be spread over several tokens, and whoever streams them decides
@@ -72,9 +72,9 @@ class CompactText:
     and for strings over several lines; whoever has the ids gives those.
     """
 
-    size = VOCABULARY.size
-    begin = None
-    ends = frozenset({VOCABULARY.ids["<end>"]})
+    size: int = VOCABULARY.size
+    begin: int | None = None
+    ends: frozenset[int] = frozenset({VOCABULARY.ids["<end>"]})
 
     def __init__(self) -> None:
         self._shown = [VOCABULARY.show([token]).encode() for token in range(self.size)]
@@ -116,9 +116,9 @@ class CompactText:
 class Llama3Text:
     """CWM's vocabulary and chat format."""
 
-    size = llama3.REGULAR + llama3.RESERVED
-    begin = llama3.IDS["<|begin_of_text|>"]
-    ends = chat.STOPS
+    size: int = llama3.REGULAR + llama3.RESERVED
+    begin: int | None = llama3.IDS["<|begin_of_text|>"]
+    ends: frozenset[int] = chat.STOPS
 
     def __init__(self, tokenizer: llama3.Tokenizer) -> None:
         self.tokenizer = tokenizer

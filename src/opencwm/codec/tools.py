@@ -38,7 +38,8 @@ _PLAIN: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...], str, str]]
         ("create", "write"),
         (("path", "file_path"), ("content", "contents", "text")),
         "[path]\n[content]",
-        "Creates a new file at [path] with [content], where [path] must not exist, but its parent directory must exist.",
+        "Creates a new file at [path] with [content], where [path] must not exist, but its parent directory must "
+        "exist.",
     ),
     "submit": (("submit",), (("path", "file_path"),), "[path]", "Submits the work at [path] and ends the task."),
 }

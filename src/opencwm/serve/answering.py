@@ -44,6 +44,8 @@ class Served:
     pump: Pump
     metrics: Metrics
     created: int
+    card: dict[str, object]
+    """What `/v1/models` says beside OpenAI's fields."""
 
 
 class Answer:
@@ -68,6 +70,8 @@ class Answer:
 
     def _checked(self, prompt: Sequence[int]) -> Sequence[int]:
         served = self.served
+        if any(token >= served.vocabulary for token in self.options.allowed or ()):
+            raise RequestError(f"allowed_token_ids: ids are 0 to {served.vocabulary - 1}", param="allowed_token_ids")
         if not prompt:
             raise RequestError("the prompt is empty: give at least one token", param="prompt")
         wrong = next((token for token in prompt if token >= served.vocabulary), None)
@@ -95,6 +99,7 @@ class Answer:
             seed=None if options.seed is None else options.seed + number,
             stop_ids=self.ends,
             logprobs=options.logprobs or 0,
+            constraint=None if options.allowed is None else Only(options.allowed),
         )
 
     def streams(self) -> list[AsyncIterator[Delta]]:
@@ -140,6 +145,22 @@ class Answer:
     def head(self, kind: str) -> dict[str, Any]:
         """The fields that every answer and every event of a stream has."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.served.name}
+
+
+class Only:
+    """A constraint to some tokens, the same in every place."""
+
+    def __init__(self, allowed: Sequence[int]) -> None:
+        self._allowed = allowed
+
+    def allowed(self) -> Sequence[int]:
+        return self._allowed
+
+    def push(self, token: int) -> None:
+        pass
+
+    def forced(self) -> Sequence[int]:
+        return ()
 
 
 def check_model(served: Served, name: str | None) -> None:

@@ -52,12 +52,16 @@ def build(
     context: int,
     key: str | None = None,
     limits: Limits | None = None,
+    card: dict[str, object] | None = None,
 ) -> ASGIApp:
-    """An application that answers with `engine`. `key`: the bearer key that callers must give."""
+    """An application that answers with `engine`.
+
+    `key` is the bearer key that callers must give, `card` what `/v1/models` says of the model beside OpenAI's fields.
+    """
     limits = limits or Limits()
     pump = Pump(engine, limit=limits.queue)
     metrics = Metrics(running=lambda: engine.running, waiting=lambda: engine.waiting)
-    served = Served(name, codec, vocabulary, context, pump, metrics, int(time.time()))
+    served = Served(name, codec, vocabulary, context, pump, metrics, int(time.time()), card or {})
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -117,7 +121,7 @@ def _card(served: Served) -> dict[str, object]:
         "created": served.created,
         "owned_by": "opencwm",
         "max_model_len": served.context,
-    }
+    } | served.card
 
 
 async def _refused(request: Request, error: Exception) -> Response:

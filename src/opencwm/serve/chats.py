@@ -72,13 +72,14 @@ async def _events(answer: Answer, wanted: requests.Chat, thinking: bool) -> Asyn
     async for delta in merged(answer.streams()):
         parts = readers[delta.choice].push(delta.text) + (readers[delta.choice].finish() if delta.finish else [])
         logprobs = _logprobs(answer, delta)
-        for part in parts or [None] * bool(logprobs and delta.tokens):
-            change: dict[str, Any] = {}
-            if part is not None and part.kind == "call":
-                change = {"tool_calls": [{"index": calls[delta.choice]} | _call(part)]}
+        changes: list[dict[str, Any]] = []
+        for part in parts:
+            if part.kind == "call":
+                changes.append({"tool_calls": [{"index": calls[delta.choice]} | _call(part)]})
                 calls[delta.choice] += 1
-            elif part is not None:
-                change = {"reasoning_content" if part.kind == "thought" else "content": part.text}
+            else:
+                changes.append({"reasoning_content" if part.kind == "thought" else "content": part.text})
+        for change in changes or [{}] * bool(logprobs and delta.tokens):
             yield head | {"choices": [_event(delta.choice, change) | {"logprobs": logprobs}]}
             logprobs = None
         if delta.finish:

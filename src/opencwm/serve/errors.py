@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A request that cannot be answered. `status` is the HTTP status, `param` the field at fault, `code` a fixed word."""
+    """A request that cannot be answered: HTTP `status`, the field at fault (`param`), a fixed word (`code`)."""
 
     def __init__(
         self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None, retry: int = 0

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from opencwm.serve.errors import RequestError
 
 DRAIN = 512 * 2**20
+_KEYLESS = RequestError("give the server's key: Authorization: Bearer KEY", status=401, code="invalid_api_key")
 
 
 class BodyTooLarge(RequestError):
@@ -48,12 +49,7 @@ class Gate:
         try:
             headers = dict(scope["headers"])
             if self.key and scope["path"] != "/health" and not self._has_key(headers.get(b"authorization", b"")):
-                await self._refuse(
-                    RequestError("give the server's key: Authorization: Bearer KEY", status=401, code="invalid_api_key"),
-                    scope,
-                    receive,
-                    watched,
-                )
+                await self._refuse(_KEYLESS, scope, receive, watched)
                 return
             length = headers.get(b"content-length", b"0")
             if length.isdigit() and int(length) > self.body_limit:

@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from opencwm.model.engine import Engine, Generation
 from opencwm.model.sampling import Sampling, Token
@@ -106,9 +107,7 @@ class Pump:
         for prompt, sampling in wanted:
             reply = Reply(self)
             try:
-                reply.generation = self.engine.submit(
-                    prompt, sampling, listener=lambda token, reply=reply: self._hear(reply, token)
-                )
+                reply.generation = self.engine.submit(prompt, sampling, listener=partial(self._hear, reply))
             except ValueError as error:
                 for begun in replies:
                     begun.cancel()

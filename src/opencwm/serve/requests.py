@@ -4,7 +4,7 @@ Notable choices:
 - Fields that change the answer and are not supported are refused; all others that are unknown are ignored, since
   clients send many (`user`, `store`, ...).
 - Beside OpenAI's fields these of vLLM's are known, under the same names: `stop_token_ids`, `ignore_eos`,
-  `skip_special_tokens`, `add_special_tokens`, `return_token_ids`, `chat_template_kwargs`.
+  `skip_special_tokens`, `add_special_tokens`, `return_token_ids`, `allowed_token_ids`, `chat_template_kwargs`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Options:
     usage: bool
     skip_special: bool
     token_ids: bool
+    allowed: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,9 @@ def _options(fields: _Fields, limit: int | None, logprobs: int | None) -> Option
     ids = _list(fields.body.get("stop_token_ids") or [], "stop_token_ids")
     if not all(_is_id(token) for token in ids):
         raise RequestError("stop_token_ids: give token ids, whole numbers from 0", param="stop_token_ids")
+    allowed = fields.body.get("allowed_token_ids")
+    if allowed is not None and not (_list(allowed, "allowed_token_ids") and all(_is_id(token) for token in allowed)):
+        raise RequestError("allowed_token_ids: give at least one token id", param="allowed_token_ids")
     model = fields.body.get("model")
     if model is not None and not isinstance(model, str):
         raise RequestError("model: give a name", param="model")
@@ -158,6 +162,7 @@ def _options(fields: _Fields, limit: int | None, logprobs: int | None) -> Option
         usage=stream_options.flag("include_usage", False),
         skip_special=fields.flag("skip_special_tokens", True),
         token_ids=fields.flag("return_token_ids", False),
+        allowed=None if allowed is None else tuple(allowed),
     )
 
 

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from opencwm.codec.text import TextCodec, TokenizerError, open_text
+from opencwm.codec.text import CompactText, TextCodec, TokenizerError, open_text
 from opencwm.model.engine import Engine
 from opencwm.model.runner import WeightKind
 from opencwm.model.weights import load_weights
 from opencwm.serve.app import Limits, build
+from opencwm.world.local import CONTEXT_TOKENS
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PADDING = 1024
@@ -45,7 +47,7 @@ class Settings:
     batch: int = 16
     context: int | None = None
     weights: WeightKind | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def load(settings: Settings) -> tuple[ASGIApp, str, TextCodec]:
@@ -54,20 +56,30 @@ def load(settings: Settings) -> tuple[ASGIApp, str, TextCodec]:
     Raises WeightsError, TokenizerError and ServeError.
     """
     codec = open_text(settings.folder)
-    model, _ = load_weights(settings.folder)
+    model, info = load_weights(settings.folder)
     vocabulary = model.config.vocab_size
     if not codec.size <= vocabulary <= codec.size + PADDING:
         raise TokenizerError(
             f"{settings.folder}: the tokenizer has {codec.size:,} tokens, the model {vocabulary:,}: they do not belong "
             "together; take both from the same place"
         )
-    context = settings.context or model.config.max_positions
+    compact = isinstance(codec, CompactText)
+    trained = info.get("context_tokens")
+    made_for = CONTEXT_TOKENS if compact else model.config.max_positions
+    context = settings.context or (trained if isinstance(trained, int) else made_for)
     if context > model.config.max_positions:
         raise ServeError(f"--context {context:,}: this model holds at most {model.config.max_positions:,} tokens")
     engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=settings.weights)
     name = settings.name or settings.folder.resolve().name
     app = build(
-        engine, codec, name=name, vocabulary=vocabulary, context=context, key=settings.key, limits=settings.limits
+        engine,
+        codec,
+        name=name,
+        vocabulary=vocabulary,
+        context=context,
+        key=settings.key,
+        limits=settings.limits,
+        card={"codec": "compact", "python": str(info.get("python", "3.11"))} if compact else None,
     )
     return app, name, codec
 
@@ -77,7 +89,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ServeError(f"cannot listen at {host} port {port} ({error.strerror or error}): give another --port") from None
+        why = error.strerror or error
+        raise ServeError(f"cannot listen at {host} port {port} ({why}): give another --port") from None
 
 
 def address(listening: socket.socket) -> str:
@@ -114,6 +127,9 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
