@@ -72,18 +72,18 @@ def serve(
     try:
         listening = running.listen(host, port)
         with progress("loading the model"):
-            app, called, codec = running.load(settings)
+            loaded = running.load(settings)
     except (running.ServeError, TokenizerError, ImportError) as error:
         raise Unusable(str(error), SETUP) from None
     url = running.address(listening)
 
     def ready() -> None:
-        typer.echo(f"serving {called} at {url}/v1 (Ctrl-C stops)")
+        typer.echo(f"serving {loaded.name} at {url}/v1 (Ctrl-C stops)")
         if host not in running.LOOPBACK and not api_key:
             typer.echo("warning: anybody who reaches this address can use it; give --api-key", err=True)
-        typer.echo("try: " + _curl(url, called, api_key is not None, isinstance(codec, CompactText)))
+        typer.echo("try: " + _curl(url, loaded.name, bool(api_key), isinstance(loaded.codec, CompactText)))
 
-    running.run(app, listening, grace=grace, ready=ready)
+    running.server(loaded.app, grace=grace, ready=ready).run(sockets=[listening])
 
 
 def _curl(url: str, name: str, keyed: bool, compact: bool) -> str:

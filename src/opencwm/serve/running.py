@@ -50,8 +50,18 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
-def load(settings: Settings) -> tuple[ASGIApp, str, TextCodec]:
-    """The application over a folder's model, the model's name, its tokenizer.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to answer."""
+
+    app: ASGIApp
+    name: str
+    codec: TextCodec
+    engine: Engine
+
+
+def load(settings: Settings) -> Loaded:
+    """The application over a folder's model.
 
     Raises WeightsError, TokenizerError and ServeError.
     """
@@ -81,7 +91,7 @@ def load(settings: Settings) -> tuple[ASGIApp, str, TextCodec]:
         limits=settings.limits,
         card={"codec": "compact", "python": str(info.get("python", "3.11"))} if compact else None,
     )
-    return app, name, codec
+    return Loaded(app, name, codec, engine)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -99,8 +109,11 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: ASGIApp, listening: socket.socket, *, grace: float, ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way for at most `grace` seconds."""
+def server(app: ASGIApp, *, grace: float, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server of `app`; `run(sockets=[...])` serves until SIGINT, SIGTERM or `should_exit`.
+
+    It calls `ready` once it answers, and gives what is under way at the end at most `grace` seconds.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -110,7 +123,7 @@ def run(app: ASGIApp, listening: socket.socket, *, grace: float, ready: Callable
         ws="none",
         timeout_graceful_shutdown=max(1, round(grace)),
     )
-    _Server(config, ready).run(sockets=[listening])
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):
