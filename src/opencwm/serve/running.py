@@ -75,10 +75,11 @@ def load(settings: Settings) -> Loaded:
         )
     compact = isinstance(codec, CompactText)
     trained = info.get("context_tokens")
-    made_for = CONTEXT_TOKENS if compact else model.config.max_positions
-    context = settings.context or (trained if isinstance(trained, int) else made_for)
-    if context > model.config.max_positions:
-        raise ServeError(f"--context {context:,}: this model holds at most {model.config.max_positions:,} tokens")
+    most = model.config.max_positions
+    made_for = trained if isinstance(trained, int) else CONTEXT_TOKENS if compact else most
+    context = settings.context or min(made_for, most)
+    if context > most:
+        raise ServeError(f"--context {context:,}: this model holds at most {most:,} tokens")
     engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=settings.weights)
     name = settings.name or settings.folder.resolve().name
     app = build(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,12 +55,9 @@ class Endpoint:
                 timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
                 transport=transport,
             )
+            weakref.finalize(self, self._client.close)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise WorldError(f"{url} is no address of a server ({error}): give http://HOST:PORT") from None
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path. Raises WorldError."""
