@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import learning, runs, serving
+from opencwm.cli import learning, model, runs, serving
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -112,3 +112,9 @@ app.add_typer(evaluate, name="eval")
 data = typer.Typer(help="Look at data.", no_args_is_help=True)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
 app.add_typer(data, name="data")
+
+models = typer.Typer(help="Look into weights, convert them, fetch some.", no_args_is_help=True)
+models.command("inspect", epilog=_example("cwm model inspect src/opencwm/weights/tiny"))(model.inspect)
+models.command("convert", epilog=_example("cwm model convert cwm-native cwm-hf --dtype bfloat16"))(model.convert)
+models.command("fetch", epilog=_example("cwm model fetch smollm2-135m"))(model.fetch)
+app.add_typer(models, name="model")

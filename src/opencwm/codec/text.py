@@ -239,7 +239,9 @@ def open_text(folder: Path) -> TextCodec:
     """The tokenizer that belongs to a weights folder. Raises TokenizerError, and ImportError without the extra."""
     model, hub = folder / "tokenizer.model", folder / "tokenizer.json"
     config = _json(folder / "config.json")
-    if model.exists() or (hub.exists() and config.get("model_type") == "cwm"):
+    # CWM's release once called itself a llama; its local layers give it away.
+    cwm = config.get("model_type") == "cwm" or "sliding_attention" in (config.get("layer_types") or ())
+    if (cwm and hub.exists()) or (model.exists() and (cwm or not hub.exists())):
         try:
             return Llama3Text(llama3.load(model if model.exists() else hub))
         except (OSError, ValueError) as error:
