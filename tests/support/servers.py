@@ -59,14 +59,15 @@ class Served:
         self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
 
     @contextmanager
-    def say(self, text: str | Sequence[int], *, ends: bool = True) -> Iterator[None]:
-        """Within it, every reply is this text, then its end (unless `ends` is false)."""
-        ids = self.codec.encode(text, special=True) if isinstance(text, str) else list(text)
-        ids += [min(self.codec.ends)] if ends else []
+    def say(self, *texts: str | Sequence[int], ends: bool = True) -> Iterator[None]:
+        """Within it, replies are these texts in turn, the last one for ever, each with its end unless `ends` is false."""
+        replies = [self.codec.encode(text, special=True) if isinstance(text, str) else list(text) for text in texts]
+        end = [min(self.codec.ends)] if ends else []
         real = self._submit
 
         def submit(prompt: Sequence[int], sampling: Any, **more: Any) -> Any:
-            return real(prompt, replace(sampling, constraint=Script(ids)), **more)
+            ids = replies.pop(0) if len(replies) > 1 else replies[0]
+            return real(prompt, replace(sampling, constraint=Script(ids + end)), **more)
 
         self.engine.submit = submit  # type: ignore[method-assign]
         try:

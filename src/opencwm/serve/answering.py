@@ -82,8 +82,8 @@ class Answer:
             )
         if len(prompt) >= served.context:
             raise RequestError(
-                f"the prompt has {len(prompt):,} tokens, the context holds {served.context:,} with at least one of "
-                "the reply: shorten it",
+                f"this model's maximum context length is {served.context:,} tokens, the prompt has {len(prompt):,}: "
+                "shorten it, to leave room for a reply",
                 param="prompt",
                 code="context_length_exceeded",
             )
