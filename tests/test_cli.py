@@ -21,8 +21,35 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
-    "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
-    "debug": ["--call", "--help", "--real", "--weights", "FILE"],
+    "predict": [
+        "--call",
+        "--check",
+        "--help",
+        "--json",
+        "--limit-frames",
+        "--llama3",
+        "--model",
+        "--seconds",
+        "--weights",
+        "--world",
+        "FILE",
+    ],
+    "debug": ["--call", "--help", "--llama3", "--model", "--real", "--weights", "--world", "FILE"],
+    "serve": [
+        "--api-key",
+        "--batch",
+        "--body-limit",
+        "--context",
+        "--grace",
+        "--help",
+        "--host",
+        "--name",
+        "--port",
+        "--precision",
+        "--queue",
+        "--threads",
+        "MODEL",
+    ],
     "train": ["--dry-run", "--help", "--set", "CONFIG"],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
@@ -85,7 +112,7 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
     return world
 
 
@@ -298,7 +325,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

@@ -25,6 +25,7 @@ from opencwm.codec.tokenizer import NAME_WORDS, VOCABULARY, encode_code, encode_
 from opencwm.codec.tools import Tool
 
 _WORD = re.compile(r"[^\W\d]\w*")
+_BYTE_NAMES = re.compile(r"(?:<0x[0-9a-f]{2}>)+")
 _NAME_FOLLOWS = re.compile(r"<L\d+>|<go>|<delete>")
 
 
@@ -83,6 +84,7 @@ class CompactText:
         self._split = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)))
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
+        text = _BYTE_NAMES.sub(_characters, text)
         ids: list[int] = []
         end, traced, last = 0, False, ""
         for found in [*self._split.finditer(text), None]:
@@ -111,6 +113,14 @@ class CompactText:
         self, messages: Sequence[chat.Message], tools: Sequence[Tool], *, thinking: bool, keep_thoughts: bool
     ) -> tuple[list[int], bool]:
         raise NoChat("this model predicts runs and has no chat format: use /v1/completions, or serve a language model")
+
+
+def _characters(named: re.Match[str]) -> str:
+    """Names of bytes as the characters that these are, where they are any."""
+    try:
+        return bytes.fromhex(named[0].replace("<0x", "").replace(">", "")).decode()
+    except UnicodeDecodeError:
+        return named[0]
 
 
 class Llama3Text:
