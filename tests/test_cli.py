@@ -56,6 +56,10 @@ SURFACE = {
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "model": ["--help"],
+    "model inspect": ["--help", "--json", "FOLDER"],
+    "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
+    "model fetch": ["--again", "--help", "FOLDER", "NAME"],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -151,7 +155,7 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data")
+    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "model")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
