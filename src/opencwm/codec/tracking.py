@@ -93,6 +93,18 @@ class Reading:
     penalty: int = 0
 
 
+def _running(reading: Reading) -> bool:
+    return reading.top is not None
+
+
+def _over(reading: Reading) -> bool:
+    return reading.top is None
+
+
+def _any(reading: Reading) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Tracker:
     """Places the frames of runs of one context."""
@@ -123,11 +135,8 @@ class Tracker:
         readings = self.begin()
         for index, sighting in enumerate(sightings):
             last = index + 1 == len(sightings)
-            following = self.follow(
-                readings,
-                sighting,
-                lambda reading: (reading.top is None or not ended) if last else reading.top is not None,
-            )
+            wanted = _running if not last else _over if ended else _any
+            following = self.follow(readings, sighting, wanted)
             if not following:
                 raise CodecError(
                     "expected the return or exception that ends the entry's run as the last frame",
@@ -142,7 +151,7 @@ class Tracker:
         return [Reading(None, None, None)]
 
     def follow(
-        self, readings: Sequence[Reading], sighting: Sighting, wanted: Callable[[Reading], bool] = lambda reading: True
+        self, readings: Sequence[Reading], sighting: Sighting, wanted: Callable[[Reading], bool] = _any
     ) -> list[Reading]:
         """The `wanted` readings of one more frame: those that control flow allows, else by the text alone.
 

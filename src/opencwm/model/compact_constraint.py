@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from opencwm.codec.compact import Activation
 from opencwm.codec.compact_reader import Reader
-from opencwm.codec.flow import Scope
+from opencwm.codec.flow import ControlFlow, Scope
 from opencwm.codec.tokenizer import LINES_PER_PAGE, STEPS, VALUE_TOKENS, VOCABULARY
 from opencwm.model.literals import LiteralState
 from opencwm.trace.frames import Frame
@@ -39,7 +39,7 @@ class Constraint:
         self.literal = LiteralState()
         self.raised = False  # the last frame was an exception that left its activation
         self.lines = reader.context.split("\n")
-        self.program = _Facts(reader)
+        self.program = Facts(reader.context, reader.flow)
 
     def clone(self) -> Constraint:
         """An independent constraint in the same state, for trying a continuation."""
@@ -210,13 +210,11 @@ class Constraint:
         return tokens | ({_NAME} if so_far in spelled else set())
 
 
-class _Facts:
+class Facts:
     """What the source alone says, computed once per program."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        context = reader.context
-        self.flow = reader.flow
+    def __init__(self, context: str, flow: ControlFlow | None) -> None:
+        self.flow = flow
         self.steps: dict[int, set[int]] = defaultdict(set)
         self.deletes = re.search(r"\bdel\b|\bas\b", context) is not None
         self.words: list[set[str]] = [set()]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opencwm.codec import compact
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.tokenizer import VALUE_TOKENS, VOCABULARY, encode_value
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.literals import LiteralState
 from opencwm.programs.program import Program
 from opencwm.programs.write import write
