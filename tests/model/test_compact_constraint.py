@@ -62,6 +62,7 @@ SOURCES = {
         "import asyncio\n\nasync def a():\n    await asyncio.sleep(0)\n    return 1\n\n"
         "def main():\n    return asyncio.run(a())\n"
     ),
+    "comprehensions on one line": "def f(m):\n    return [sorted(r) for r in [m[i:i + 2] for i in range(2)]]\n\ndef main():\n    return f([2, 1])\n",
     "del and except as": (
         "def main():\n    x = 1\n    del x\n    try:\n        x\n    except NameError as e:\n        y = str(e)\n    return y\n"
     ),

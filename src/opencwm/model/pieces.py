@@ -106,13 +106,13 @@ class Automaton:
                 beyond.setdefault(text, []).append(int(pieces.tokens[row]))
             going = ~done & (at != 0)
             rows, at = rows[going], at[going]
-            byte = pieces.bytes[rows, column] if len(rows) else np.zeros(0, dtype=np.uint8)
-            following = self._table[at, byte]
+            read = pieces.bytes[rows, column] if len(rows) else np.zeros(0, dtype=np.uint8)
+            following = self._table[at, read]
             unknown = following == _UNKNOWN
             if unknown.any():
-                for key in np.unique(at[unknown].astype(np.int64) * 256 + byte[unknown]):
+                for key in np.unique(at[unknown].astype(np.int64) * 256 + read[unknown]):
                     self._fill(*divmod(int(key), 256))
-                following = self._table[at, byte]
+                following = self._table[at, read]
             alive = following != _DEAD
             rows, at = rows[alive], following[alive]
             column += 1
