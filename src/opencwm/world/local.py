@@ -19,7 +19,7 @@ from opencwm.codec.compact import Encoder
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import FIRST_SIZE, SIZE
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.runner import Runner
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
