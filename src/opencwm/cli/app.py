@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpus, documents, learning, runs, training
+from opencwm.cli import corpus, documents, learning, mix, runs, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -117,6 +117,9 @@ data.command("report", epilog=_example("cwm data report corpus"))(corpus.report)
 data.command("narrate", epilog=_example("cwm data narrate corpus --limit 3"))(corpus.narrate)
 data.command("plugin", epilog=_example("cwm data plugin > cwm_traces.py"))(corpus.plugin)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
+data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix.mix)
+data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
+data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
 data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
 data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
 data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)

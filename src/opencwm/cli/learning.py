@@ -43,7 +43,7 @@ def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, 
     from opencwm.evals.frames import evaluate
 
     if data is not None:
-        _load(data, limit)
+        load_crux(data, limit)
     with progress("loading the model") as say:
         report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
     _print(report, as_json)
@@ -53,7 +53,7 @@ def crux(data: Data, limit: Limit = None, as_json: Json = False, weights: Weight
     """Output accuracy: one greedy predicted run per program, no interpreter in the loop."""
     from opencwm.evals.crux import evaluate
 
-    _load(data, limit)
+    load_crux(data, limit)
     with progress("loading the model") as say:
         report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
     _print(report, as_json)
@@ -71,14 +71,14 @@ def sizes(
     """Characters and tokens per run: CWM's format against the compact one."""
     from opencwm.evals.sizes import measure
 
-    programs = [item.program for item in _load(data, limit)]
+    programs = [item.program for item in load_crux(data, limit)]
     counter = tokenizer(llama3) if llama3 else None
     with progress("recording") as say:
         report = measure(programs, tokenizer=counter, progress=_counting("recording", say))
     _print(report, as_json)
 
 
-def _load(path: Path, limit: int | None) -> list[CruxItem]:
+def load_crux(path: Path, limit: int | None) -> list[CruxItem]:
     """The programs of a file. Raises Unusable before anything slow starts."""
     from opencwm.evals.crux import load
 

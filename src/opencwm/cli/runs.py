@@ -65,14 +65,28 @@ def trace(
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
+    diff: Annotated[
+        str | None, typer.Option("--diff", metavar="OLD", help="Compare with the run of this older version of FILE.")
+    ] = None,
+    git: Annotated[
+        str | None, typer.Option("--git", metavar="REV", help="Compare with the run of FILE at this git revision.")
+    ] = None,
 ) -> None:
     """Run a program and show what it did, line by line.
 
     What the program itself prints goes to standard error.
 
     --json prints JSON lines: a header, one object per frame, the outcome.
+
+    With --diff or --git the old version runs too: shown is the first state that parts, and the lines that led there.
     """
     from opencwm.cli import render
+
+    if diff is not None or git is not None:
+        if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
+            raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        return
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
@@ -105,6 +119,26 @@ def trace(
     else:
         _write(output, text)
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
+
+
+def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+    """Run both versions and show where they part."""
+    from opencwm.cli import diffing
+    from opencwm.programs.program import Program
+    from opencwm.trace.diff import diff as compare
+
+    new = _program(file, call)
+    if git is not None:
+        old = Program.parse(diffing.at_revision(file, git), call, origin=f"{file} at {git}")
+    else:
+        old = _program(diff or "", call)
+    with progress("running"):
+        runs = [_record(program, limits) for program in (old, new)]
+    found = compare(*runs)
+    if as_json:
+        typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
+    else:
+        diffing.show(*runs, found)
 
 
 def predict(

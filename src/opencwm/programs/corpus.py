@@ -3,6 +3,7 @@
 Notable choices:
 - `run_unit` is a pure function of the recipe and the unit: the same part whoever works it out, in whatever order.
 - A unit is small (the functions of a module, some problems, one test file): what is lost with a worker is little.
+- A run of a function is kept only if a second run was the same: nothing can be learnt from the time of day.
 - Everything that is left out is counted by its reason.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from opencwm.programs.usage import Usage
 from opencwm.trace.frames import Trace
 
 PROBLEMS_PER_UNIT = 20
+_Chosen = tuple[HarvestedFunction, Program, Ran, Trace]
+_Repeated = tuple[Program, Ran, Trace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def _functions(recipe: Recipe, unit: Unit, part: Part) -> None:
     part.counts["runs"] += len(jobs)
     paths = tuple(package.search) if recipe.library else ()
     runs = record_batch([program for _, program in jobs], paths=paths)
-    by_function: dict[str, list[tuple[HarvestedFunction, Program, Ran, Trace]]] = {}
+    by_function: dict[str, list[_Chosen]] = {}
     for (function, program), ran in zip(jobs, runs, strict=True):
         if ran.reason is not None:
             part.counts[f"runs failed: {brief(ran.reason)}"] += 1
@@ -145,15 +148,18 @@ def _functions(recipe: Recipe, unit: Unit, part: Part) -> None:
             part.counts[f"runs left out: {reason}"] += 1
             continue
         by_function.setdefault(function.name, []).append((function, program, ran, trace))
-    chosen = []
+    chosen: list[_Chosen] = []
     for each in by_function.values():
         kept = choose([trace for *_, trace in each], most=recipe.keep)
         part.counts["runs left out: nothing new"] += len(each) - len(kept)
         chosen += [each[index] for index in kept]
-    smaller = _shrink(chosen, paths) if recipe.shrink else {}
     traced = set()
-    for index, (function, program, ran, trace) in enumerate(chosen):
-        program, ran, trace = smaller.get(index, (program, ran, trace))
+    for index, again in _again(chosen, paths, shrink=recipe.shrink).items():
+        function = chosen[index][0]
+        if again is None:
+            part.counts["runs left out: two runs differ"] += 1
+            continue
+        program, ran, trace = again
         about = About(
             "functions", function.package, function.origin, function.name, program.call or "", "", program.entry, paths
         )
@@ -168,17 +174,18 @@ def _calls(usable: list[HarvestedFunction], recipe: Recipe) -> Iterator[tuple[Ha
             yield function, call
 
 
-def _shrink(
-    chosen: list[tuple[HarvestedFunction, Program, Ran, Trace]], paths: tuple[str, ...]
-) -> dict[int, tuple[Program, Ran, Trace]]:
-    """Smaller programs that run the same, by index."""
-    tried = [(index, small) for index, (_, program, _, trace) in enumerate(chosen) if (small := shrunk(program, trace))]
-    runs = record_batch([small for _, small in tried], paths=paths)
-    found = {}
-    for (index, small), ran in zip(tried, runs, strict=True):
+def _again(chosen: Sequence[_Chosen], paths: tuple[str, ...], *, shrink: bool) -> dict[int, _Repeated | None]:
+    """Each chosen run once more, by index: of a smaller program where that does the same; None if two runs differ."""
+    found: dict[int, _Repeated | None] = {}
+    small = {i: program for i, (_, one, _, trace) in enumerate(chosen) if shrink and (program := shrunk(one, trace))}
+    for (index, program), ran in zip(small.items(), record_batch(list(small.values()), paths=paths), strict=True):
         if ran.reason is None and same_run(chosen[index][3], trace := ran.trace()):
-            found[index] = (small, ran, trace)
-    return found
+            found[index] = (program, ran, trace)
+    left = [index for index in range(len(chosen)) if index not in found]
+    for index, ran in zip(left, record_batch([chosen[index][1] for index in left], paths=paths), strict=True):
+        _, program, first, trace = chosen[index]
+        found[index] = (program, first, trace) if ran.packed == first.packed else None
+    return dict(sorted(found.items()))
 
 
 def _contests(recipe: Recipe, unit: Unit, part: Part) -> None:

@@ -197,11 +197,12 @@ def _value(
         choices.append((10, shape))
     if (shape := defaulted(default)) is not None:
         choices.append((5, shape))
-    hints = used(node, parameter.arg)
-    choices += [(6 / len(hints), shape) for shape in hints]
-    if (shape := named(parameter.arg)) is not None:
-        choices.append((3, shape))
-    choices.append((0.4 if choices else 1, ANY))
+    if not choices or choices[0][0] < 10:  # an annotation is believed; the rest are guesses
+        hints = used(node, parameter.arg)
+        choices += [(6 / len(hints), shape) for shape in hints]
+        if (shape := named(parameter.arg)) is not None:
+            choices.append((3, shape))
+        choices.append((0.4 if choices else 1, ANY))
     seen = [each.positional[index] for each in known if 0 <= index < len(each.positional)]
     seen += [text for each in known for name, text in each.keyword if name == parameter.arg]
     if seen and maker.rng.random() < 0.5:

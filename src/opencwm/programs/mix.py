@@ -31,7 +31,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Literal
 
 from opencwm.codec import compact
@@ -103,7 +102,7 @@ class MixConfig:
 
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
-    `leakage.py`), programs like which are dropped; None audits nothing.
+    `leakage.py`), programs like which are dropped. An empty text stands for none of them.
     """
 
     seed: int = 0
@@ -115,16 +114,16 @@ class MixConfig:
     questions: int = 2
     shares: Shares = field(default_factory=Shares)
     tasks: TaskShares = field(default_factory=TaskShares)
-    data: Path | None = None
+    data: str = ""
     packages: tuple[str, ...] = ()
-    audit: Path | None = None
+    audit: str = ""
 
     def __post_init__(self) -> None:
         _check(self.sequence_length >= 16, "mix.sequence_length must be at least 16 tokens")
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
-        _check(not self.shares.functions or self.data is not None, "mix.shares.functions needs mix.data, their folder")
+        _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
 
 
@@ -162,15 +161,29 @@ class Mix:
     def __call__(self, index: int) -> list[Window]:
         return self.make(index).windows
 
+    def prepare(self) -> None:
+        """Read now what the first window would read: the functions of the data and packages, the evaluation sets."""
+        if self.config.shares.functions or self.config.shares.harvested:
+            real.pool(self.config.data, self.config.packages)
+        if self.config.audit:
+            audit(self.config.audit)
+
+    def choose(self, index: int) -> tuple[str, Program | None]:
+        """The source of an index and its program, which is not run, nor audited."""
+        source, _, program, _ = self._choose(index)
+        return source, program
+
+    def _choose(self, index: int) -> tuple[str, str, Program | None, random.Random]:
+        rng = random.Random(f"mix:{self.namespace}:{self.config.seed}:{index}")
+        source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
+        return source, task, self._program(source, index, rng), rng
+
     def make(self, index: int) -> Made:
         """As a call, with the program, its trace, and the reason where there is no window."""
-        origin = f"{self.namespace}:{self.config.seed}:{index}"
-        rng = random.Random(f"mix:{origin}")
-        source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
-        program = self.program(source, index, rng)
+        source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
-        if self.config.audit is not None and (match := audit(self.config.audit).match(program.source)) is not None:
+        if self.config.audit and (match := audit(self.config.audit).match(program.source)) is not None:
             return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         try:
             trace = record(program, limits=self._limits, steps=self.config.steps)
@@ -186,8 +199,8 @@ class Mix:
         made = [Window(window.ids, window.weights, name) for window in windows]
         return Made(source, task, program, trace, made, "" if made else "no window fits")
 
-    def program(self, source: str, index: int, rng: random.Random) -> Program | None:
-        """The program of an index, without running it; None for a function to which no arguments could be given."""
+    def _program(self, source: str, index: int, rng: random.Random) -> Program | None:
+        """None for a function to which no arguments could be given."""
         if source in ("functions", "harvested"):
             pool = real.pool(self.config.data, self.config.packages)
             return pool.program(source, rng, held_out=self.namespace == "held-out")
@@ -230,7 +243,7 @@ _TASK_NAMES = {name: name.replace("_", " ") for name in TaskShares.__dataclass_f
 
 
 @cache
-def audit(folder: Path) -> Audit:
+def audit(folder: str) -> Audit:
     """The audit against the evaluation sets of a folder, made once per process."""
     return Audit.from_folder(folder)
 

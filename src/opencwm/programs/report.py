@@ -27,6 +27,10 @@ class Group:
     raising: int
     repeatable: int
 
+    def numbers(self) -> tuple[int, ...]:
+        """Functions, traces, raising, frames, tokens in both codecs."""
+        return (self.functions, self.traces, self.raising, self.frames, self.compact_tokens, self.cwm_tokens or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -44,11 +48,11 @@ class Report:
     def table(self) -> str:
         """The report as Markdown tables."""
         names = ("source", "package", "functions", "traces", "raising", "frames", "compact tokens", "cwm tokens")
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (g.source, g.package, g.functions, g.traces, g.raising, g.frames, g.compact_tokens, g.cwm_tokens)
             for g in self.groups
         ]
-        totals = [sum(int(row[at] or 0) for row in rows) for at in range(2, 8)]
+        totals = [sum(each) for each in zip(*(g.numbers() for g in self.groups), strict=True)] or [0] * 6
         rows.append(("**all**", "", *totals[:5], totals[5] if any(g.cwm_tokens for g in self.groups) else None))
         frames = totals[3]
         speed = f"{frames / self.seconds:,.0f} frames/s end to end" if self.seconds else "no time noted"

@@ -27,13 +27,14 @@ from typing import Any
 import pytest
 
 from opencwm.trace.context import Files, gather
-from opencwm.trace.filters import Predicate, parse, where
+from opencwm.trace.filters import Call, Predicate, parse
 from opencwm.trace.limits import Limits
 from opencwm.trace.live import Episode, Quota, Recording
 from opencwm.trace.recorder import RecordError
 from opencwm.trace.store import pack
 
 NAME = "cwm-traces"
+_NOT_THE_PROJECT = frozenset(("site-packages", "dist-packages", "tests", "test", "testing", ".tox", ".venv", "venv"))
 
 
 def pytest_addoption(parser: Any) -> None:
@@ -81,7 +82,7 @@ class Plugin:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{self._worker}.jsonl").open("w", encoding="utf-8")
         chosen = option("--cwm-select")
-        self._select = parse(chosen) if chosen else project(str(config.rootpath))
+        self._select = parse(chosen) if chosen else Project(str(config.rootpath))
         self._step_in: float = option("--cwm-step-in")
         self._seed: int = option("--cwm-seed")
         self._per_test: int = option("--cwm-per-test")
@@ -158,18 +159,21 @@ class Plugin:
                 terminalreporter.write_line(f"{number:6} {reason}")
 
 
-def project(root: str) -> Predicate:
+class Project(Predicate):
     """Code below a folder that is neither a test nor installed there."""
-    root = root.rstrip(os.sep).replace("[", "[[]")
-    chosen = where(file=f"{root}{os.sep}*")
-    for pattern in (
-        "*site-packages*",
-        "*/test_*.py",
-        "*_test.py",
-        "*/tests/*",
-        "*/test/*",
-        "*/conftest.py",
-        "*/testing/*",
-    ):
-        chosen = chosen & ~where(file=pattern)
-    return chosen
+
+    __slots__ = ("_root",)
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip(os.sep) + os.sep
+
+    def __call__(self, call: Call) -> bool:
+        if not call.file.startswith(self._root):
+            return False
+        *folders, name = call.file[len(self._root) :].split(os.sep)
+        if name == "conftest.py" or name.startswith("test_") or name.endswith("_test.py"):
+            return False
+        return _NOT_THE_PROJECT.isdisjoint(folders)
+
+    def __str__(self) -> str:
+        return f"the project in {self._root}"
