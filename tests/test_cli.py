@@ -21,17 +21,19 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        "--call",
-        "--diff",
-        "--format",
-        "--git",
-        "--help",
-        "--json",
-        "--limit-frames",
-        "--output",
-        "--seconds",
-        "--steps",
-        "FILE",
+        *[
+            "--call",
+            "--core",
+            "--diff",
+            "--format",
+            "--git",
+            "--help",
+            "--json",
+            "--limit-frames",
+            "--output",
+            "--sandbox",
+        ],
+        *["--seconds", "--select", "--steps", "FILE"],
     ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": ["--call", "--help", "--real", "--weights", "FILE"],
@@ -80,6 +82,9 @@ SURFACE = {
         "--start",
     ],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -175,7 +180,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path.removesuffix(' run')}".strip() in result.stdout or path in ("eval", "data")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -193,7 +199,7 @@ def test_version():
     assert run("--version").stdout.startswith(f"opencwm {opencwm.__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["trace"], ["trace", "x.py", "--limit-frames", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["trace", "x.py", "--limit-frames", "0"]])
 def test_a_wrong_command_line_exits_with_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -245,6 +251,24 @@ def test_trace_steps_and_limits(file):
         run("trace", file, "--call", "f('ab')", "--limit-frames", 3).stdout.splitlines()[-1]
         == "3 frames; cut off: limit on frames (--limit-frames)"
     )
+
+
+def test_the_core_is_chosen_and_told(file):
+    told = run("trace", "--core", "python")
+    assert told.exit_code == 0 and told.stdout == ""
+    assert told.stderr == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
+    assert "the Python core" in result.stderr
+    assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
+    assert "name a Python file" in refused(run("trace"), 2)
+
+
+def test_calls_can_be_stepped_over(file):
+    result = run("trace", file, "--call", "f('ab')", "--json", "--select", "depth < 1")
+    assert [json.loads(line).get("event") for line in result.stdout.splitlines()[1:-1]] == ["call", "line", "return"]
+    assert "cannot read 'depth'" in refused(run("trace", file, "--call", "f('a')", "--select", "depth"), 2)
+    assert "leaves no frame" in refused(run("trace", file, "--call", "f('a')", "--select", "function == 'g'"), 2)
 
 
 def test_an_exception_is_shown_and_is_no_failure(file):
