@@ -66,6 +66,7 @@ SURFACE = {
     "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
     "data plugin": ["--help"],
     "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
     "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
     "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
