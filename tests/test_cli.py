@@ -53,6 +53,7 @@ SURFACE = {
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
     "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
     "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
     "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
     "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
     "model": ["--help"],

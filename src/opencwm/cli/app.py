@@ -125,6 +125,7 @@ data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix
 data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
 data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
 data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
+data.command("chats", epilog=_example("cwm data chats chats.jsonl --count 100"))(documents.chats)
 data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
 data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)
 app.add_typer(data, name="data")
