@@ -1,5 +1,6 @@
 """Corpora: the same whoever builds them and however often they are interrupted; nothing that was finished is lost."""
 
+import contextlib
 import json
 import os
 import signal
@@ -149,10 +150,8 @@ def test_a_kill_between_any_two_writes_loses_nothing(tmp_path, monkeypatch):
             return real(self, target)
 
         monkeypatch.setattr(Path, "replace", replace)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             go(folder)
-        except KeyboardInterrupt:
-            pass
         monkeypatch.setattr(Path, "replace", real)
         go(folder)
         assert shards(folder) == wanted, stop

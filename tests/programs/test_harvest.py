@@ -132,7 +132,7 @@ def test_names_and_use_direct_the_arguments():
     body = ast.parse("def f(x, y, z):\n    x.split(',')\n    for a, b in y: pass\n    return z(1, 2)\n").body[0]
     assert {shape.kind for shape in used(body, "x")} == {"str"}
     assert {shape.kind for shape in used(body, "y")} == {"pairs"}
-    assert [(shape.kind, shape.size) for shape in used(body, "z")][0] == ("callable", 2)
+    assert next((shape.kind, shape.size) for shape in used(body, "z")) == ("callable", 2)
     assert annotated(ast.parse("int | None", mode="eval").body).kind == "union"
 
 
