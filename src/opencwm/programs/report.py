@@ -105,8 +105,8 @@ def mismatches(found: Verified) -> str:
     """What a check found, as text."""
     differing, repeatable = sum(found.mismatches.values()), sum(found.mismatches_repeatable.values())
     lines = [
-        f"{found.seen:,} traces run again, {differing:,} differ; of {found.repeatable:,} whose source shows nothing that "
-        f"changes from run to run, {repeatable:,} ({found.rate:.2%})"
+        f"{found.seen:,} traces run again, {differing:,} differ; of {found.repeatable:,} whose source shows nothing "
+        f"that changes from run to run, {repeatable:,} ({found.rate:.2%})"
     ]
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")
