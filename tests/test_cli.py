@@ -29,6 +29,7 @@ SURFACE = {
         "--json",
         "--limit-frames",
         "--output",
+        "--sandbox",
         "--seconds",
         "--steps",
         "FILE",
@@ -80,6 +81,9 @@ SURFACE = {
         "--start",
     ],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -175,7 +179,7 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path.removesuffix(' run')}".strip() in result.stdout or path in ("eval", "data")
+    assert f"Example: cwm {path.removesuffix(' run')}".strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])

@@ -193,13 +193,13 @@ def test_a_command_may_kill_everything_that_it_sees(box):
 
 
 def test_others_are_not_disturbed(box):
-    with open_sandbox("bubblewrap", limits=QUICK) as other:
-        with other.spawn(["sh", "-c", "read x; echo got $x"]) as process:
-            sh(box, "kill -9 -1; true")
-            process.send(b"it\n")
-            got = b""
-            while (pieces := process.receive(5)) is not None:
-                got += b"".join(data for _, data in pieces)
+    other = open_sandbox("bubblewrap", limits=QUICK)
+    with other, other.spawn(["sh", "-c", "read x; echo got $x"]) as process:
+        sh(box, "kill -9 -1; true")
+        process.send(b"it\n")
+        got = b""
+        while (pieces := process.receive(5)) is not None:
+            got += b"".join(data for _, data in pieces)
     assert got == b"got it\n"
 
 

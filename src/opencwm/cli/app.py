@@ -15,10 +15,11 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpus, documents, learning, mix, runs, training
+from opencwm.cli import corpus, documents, learning, mix, runs, sandbox, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
+from opencwm.sandbox.protocol import InfraError
 from opencwm.trace.recorder import RecordError
 from opencwm.world.protocol import WorldError
 
@@ -28,7 +29,7 @@ Exit codes:
   0    done, also where a prediction is wrong
   1    a fault of cwm itself: a traceback
   2    the command line, a program or a data file cannot be used
-  3    the weights or a configuration cannot be used
+  3    the weights, a configuration or the sandbox cannot be used
   4    a training run failed; its last checkpoint is kept
   130  interrupted
 """
@@ -40,7 +41,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (WorldError, ConfigError) as error:
+        except (WorldError, ConfigError, InfraError) as error:
             _refuse(str(error), SETUP)
         except (ProgramError, RecordError, Unusable) as error:
             _refuse(str(error), PROGRAM)
@@ -124,3 +125,10 @@ data.command("code", epilog=_example("cwm data code code.parquet --package rich"
 data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
 data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)
 app.add_typer(data, name="data")
+
+box = typer.Typer(help="Run what nobody has read.", no_args_is_help=True)
+box.command("doctor", epilog=_example("cwm sandbox doctor"))(sandbox.doctor)
+box.command("run", epilog=_example('cwm sandbox run -- python -c "print(1)"'), context_settings=sandbox.REST)(
+    sandbox.run
+)
+app.add_typer(box, name="sandbox")

@@ -53,6 +53,15 @@ Weights = Annotated[
 FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
 
+Sandboxed = Annotated[
+    bool | None,
+    typer.Option(
+        "--sandbox/--no-sandbox",
+        help="Run in a sandbox: no network, no files of yours. The default for programs from standard input.",
+        show_default=False,
+    ),
+]
+
 
 def trace(
     file: File,
@@ -64,6 +73,7 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    sandbox: Sandboxed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
     diff: Annotated[
         str | None, typer.Option("--diff", metavar="OLD", help="Compare with the run of this older version of FILE.")
@@ -74,7 +84,8 @@ def trace(
 ) -> None:
     """Run a program and show what it did, line by line.
 
-    What the program itself prints goes to standard error.
+    What the program itself prints goes to standard error. A file on your disk runs with your rights, unless you say
+    --sandbox; what comes from standard input runs in a sandbox, if this machine has one (cwm sandbox doctor).
 
     --json prints JSON lines: a header, one object per frame, the outcome.
 
@@ -85,7 +96,7 @@ def trace(
     if diff is not None or git is not None:
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
-        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
         return
 
     if as_json and form is not Format.table:
@@ -93,7 +104,9 @@ def trace(
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = _record(program, _limits(limit_frames, seconds), steps=steps, output=printed)
+        recorded = _record(
+            program, _limits(limit_frames, seconds), steps=steps, output=printed, sandbox=_sandboxed(file, sandbox)
+        )
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -121,7 +134,15 @@ def trace(
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
 
 
-def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+def _compare(
+    file: str,
+    call: str | None,
+    diff: str | None,
+    git: str | None,
+    limits: Limits,
+    as_json: bool,
+    sandbox: bool | None,
+) -> None:
     """Run both versions and show where they part."""
     from opencwm.cli import diffing
     from opencwm.programs.program import Program
@@ -133,7 +154,8 @@ def _compare(file: str, call: str | None, diff: str | None, git: str | None, lim
     else:
         old = _program(diff or "", call)
     with progress("running"):
-        runs = [_record(program, limits) for program in (old, new)]
+        boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
+        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
     found = compare(*runs)
     if as_json:
         typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
@@ -165,7 +187,7 @@ def predict(
     real: Trace | None = None
     if check:
         with progress("running"):
-            real = _record(program, _limits(limit_frames, seconds))
+            real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
         run = _world(weights).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
@@ -203,7 +225,7 @@ def debug(
         from opencwm.world.interpreter import RecordedRun
 
         with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS)))
+            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS), sandbox=_sandboxed(file)))
     else:
         with progress("loading the model"):
             run = _world(weights).run(program)
@@ -224,10 +246,34 @@ def _limits(frames: int, seconds: float) -> Limits:
     return Limits(frames=frames, seconds=seconds)
 
 
-def _record(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+def _record(
+    program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None, sandbox: bool = False
+) -> Trace:
+    """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
+    if sandbox:
+        from opencwm.programs.untrusted import record_sandboxed
+
+        return record_sandboxed(program, limits=limits, steps=steps, output=output)
     from opencwm.trace.isolate import record_isolated
 
     return record_isolated(program, limits=limits, steps=steps, output=output)
+
+
+def _sandboxed(file: str, wanted: bool | None = None) -> bool:
+    """Whether the program runs in a sandbox: as wanted; else if it does not come from this machine's own disk.
+
+    Where nobody has asked for it and there is none, that is said, and the program runs as before.
+    """
+    if wanted is not None or file != "-":
+        return bool(wanted)
+    from opencwm.sandbox import InfraError, open_sandbox
+
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        typer.echo(f"cwm: running without a sandbox: {error}", err=True)
+        return False
+    return True
 
 
 def _world(weights: Path | None) -> LocalWorld:

@@ -5,6 +5,7 @@ Only Linux; everything here acts on the calling process and cannot be undone by 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -56,7 +57,8 @@ def join_namespaces(pid: int, prepare: Callable[[], None]) -> None:
     try:
         _check(_libc.setns(owner, 0), "setns user")
         for name in _SPACES:
-            _check(_libc.setns(places[name], 0), f"setns {name}")
+            if os.stat(places[name]).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:  # else it is shared with us
+                _check(_libc.setns(places[name], 0), f"setns {name}")
         prepare()
         if not os.path.sameopenfile(places["user"], owner):
             _check(_libc.setns(places["user"], 0), "setns user")
@@ -83,10 +85,8 @@ def drop_capabilities() -> None:
             prctl(CAPBSET_DROP, number)
         except OSError:
             break
-    try:
+    with contextlib.suppress(OSError):
         prctl(_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL)
-    except OSError:
-        pass
     header = struct.pack("=II", 0x20080522, 0)
     _check(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(bytes(24))), "capset")
     prctl(SET_NO_NEW_PRIVS, 1)
@@ -114,22 +114,21 @@ def landlock_abi() -> int:
 # Rights by the version that brought them. Reading and running stay free: the mounts already say what can be seen.
 _WRITE_RIGHTS = {1: 0b1_1111_1111_0010, 2: 1 << 13, 3: 1 << 14}
 _FILE_RIGHTS = (1 << 1) | (1 << 14)
-_NET_RIGHTS = 0b11  # bind and connect TCP, version 4
 _SCOPES = 0b11  # abstract unix sockets and signals stay inside, version 6
 
 
-def restrict_writing(writable: Iterable[str], *, network: bool) -> int:
-    """Landlock: from now on files change below the paths `writable` alone, and without `network` no TCP. Gives the version.
+def restrict_writing(writable: Iterable[str]) -> int:
+    """Landlock: files change below the paths `writable` alone, and signals and abstract sockets stay inside.
 
-    Version 1 would forbid renames between folders, so it is not used. Raises OSError.
+    Gives the kernel's version; 0 where nothing was restricted: version 1 would forbid renames between folders, so it is
+    not used. Raises OSError.
     """
     abi = landlock_abi()
     if abi < 2:
         return 0
     rights = sum(bits for version, bits in _WRITE_RIGHTS.items() if version <= abi)
-    net = _NET_RIGHTS if abi >= 4 and not network else 0
-    scopes = _SCOPES if abi >= 6 else 0
-    attributes = struct.pack("=QQQ", rights, net, scopes)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    # The second field is about TCP; without a network there is only the sandbox's own loopback, which may be used.
+    attributes = struct.pack("=QQQ", rights, 0, _SCOPES)[: 24 if abi >= 6 else 8]
     rules = _check(_libc.syscall(_LANDLOCK_CREATE, ctypes.c_char_p(attributes), len(attributes), 0), "landlock")
     try:
         for path in writable:

@@ -1,13 +1,14 @@
 """The keeper: one process per sandbox, outside of its pid namespace, so that nothing inside can see or signal it.
 
-It starts bubblewrap, whose only process inside is a shell that waits (pid 1, which the kernel shields from signals of its
-own namespace); joins the namespaces; confines itself; and then forks a warden (`_warden.py`) per command. Everything in
-the sandbox dies with pid 1, pid 1 with its standard input or with bubblewrap, bubblewrap with the keeper, and the keeper
-with its control socket, with the process that opened the sandbox, or when the sandbox's lifetime is over.
+It starts bubblewrap, whose only process inside is a shell that waits (pid 1, which the kernel shields from signals of
+its own namespace); joins the namespaces; confines itself; and then forks a warden (`_warden.py`) per command.
+Everything in the sandbox dies with pid 1; pid 1 with its standard input or with bubblewrap; bubblewrap with the keeper;
+and the keeper with its control socket, with the process that opened the sandbox, or when the lifetime is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -47,10 +48,8 @@ def keep(channel: socket.socket, group: cgroups.Group | None) -> None:
     except OSError as error:
         _wire.send(control, {"error": f"{error.strerror or error}", "errno": error.errno})
     else:
-        try:
+        with contextlib.suppress(ConnectionError):
             keeper.serve()
-        except ConnectionError:
-            pass
     keeper.stop()
     os._exit(0)
 
@@ -73,14 +72,12 @@ class _Keeper:
             self._group.limit(
                 limits["memory_bytes"] + limits["disk_bytes"] + _SPARE_MEMORY, limits["processes"] + _OWN_PROCESSES
             )
-        layers = {}
+        layers: dict[str, Any] = {}
         if self._specification["bubblewrap"]:
             first = self._start_bubblewrap(self._specification["bubblewrap"])
             _confine.join_namespaces(first, lambda: self._mount(limits))
             _confine.drop_capabilities()
-            layers["landlock"] = _confine.restrict_writing(
-                self._specification["writable"], network=self._specification["network"]
-            )
+            layers["landlock"] = _confine.restrict_writing(self._specification["writable"])
             program = seccomp.program()
             if program:
                 _confine.install_filter(program)
@@ -97,9 +94,8 @@ class _Keeper:
         ready, stdout = os.pipe()
         trouble, stderr = os.pipe()
         news, info = os.pipe()
-        for descriptor in (stdin, stdout, stderr, info):
-            os.set_inheritable(descriptor, True)
-        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2)]
+        os.set_inheritable(info, True)
+        actions = [(os.POSIX_SPAWN_DUP2, there, here) for here, there in enumerate((stdin, stdout, stderr))]
         try:
             self._bubblewrap = os.posix_spawn(
                 command[0],

@@ -1,12 +1,13 @@
 """The launcher: a small process beside ours that starts sandboxes, so that no big or threaded process need be forked.
 
 Run as a script with the number of its control socket. For each sandbox it forks a keeper (`_keeper.py`). One spare
-keeper stands ready, in control groups of its own where those are writable: to move a process there takes the kernel some
-10 ms, which nobody need wait for. The launcher ends with the process that started it, and its keepers end with it.
+keeper stands ready, in control groups of its own where those are writable: to move a process there takes the kernel
+some 10 ms, which nobody need wait for. The launcher ends with the process that started it, its keepers with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -51,10 +52,8 @@ class Launcher:
         """A new sandbox for the spare keeper."""
         _, channel = self._spare or self._fork()
         self._spare = None
-        try:
+        with contextlib.suppress(OSError):  # the spare has died: the other side sees its socket close
             _wire.send(channel, message, descriptors)
-        except OSError:
-            pass  # the spare has died: the other side sees its socket close
         channel.close()
         for descriptor in descriptors:
             os.close(descriptor)

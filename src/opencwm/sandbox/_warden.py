@@ -47,7 +47,9 @@ def guard(message: dict[str, Any], descriptors: list[int], group: cgroups.Group 
     cpu_seconds, memory_bytes = warden.finish()
     status = warden.status
     if limit is None:
-        limit = _crossed(status, message["limits"], cpu_seconds, bool(group and group.kills() > kills), inside)
+        limit = _crossed(
+            status, message["limits"], cpu_seconds, memory_bytes, bool(group and group.kills() > kills), inside
+        )
     code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
         _wire.send(
@@ -75,7 +77,7 @@ def _become(message: dict[str, Any], streams: list[int], inside: bool) -> NoRetu
     limits = message["limits"]
     cpu = math.ceil(limits["cpu_seconds"])
     _bound(resource.RLIMIT_CPU, cpu, cpu + 1)
-    _bound(resource.RLIMIT_AS, 2 * limits["memory_bytes"])
+    _bound(resource.RLIMIT_AS, 4 * limits["memory_bytes"])
     _bound(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _bound(resource.RLIMIT_NOFILE, limits["open_files"])
     _bound(resource.RLIMIT_CORE, 0)
@@ -149,8 +151,9 @@ class _Warden:
             with contextlib.suppress(OSError):
                 os.killpg(self._child, signal.SIGINT)
         elif request[0]["do"] == "clear":
-            for pid in _below(os.getpid()):
-                if pid != self._child:
+            since = (time.clock_gettime(time.CLOCK_BOOTTIME) - request[0]["seconds"]) * _CLOCK - 1
+            for pid, fields in _below(os.getpid()).items():
+                if pid != self._child and int(fields[19]) >= since:
                     _kill(pid)
         else:
             return False
@@ -213,7 +216,10 @@ def end_children(warden: _Warden | None = None) -> None:
         except ChildProcessError:
             return
         if alive:
-            for pid in _below(os.getpid()):
+            tree = _below(os.getpid())
+            for group in {int(fields[2]) for fields in tree.values()} - {0, os.getpgrp()}:
+                _kill(-group)  # a whole group at once: one by one, a fork bomb would outrun us
+            for pid in tree:
                 _kill(pid)
             select.select([], [], [], 0.0005)
 
@@ -259,14 +265,16 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _crossed(status: int, limits: dict[str, Any], cpu_seconds: float, starved: bool, inside: bool) -> str | None:
+def _crossed(
+    status: int, limits: dict[str, Any], cpu_seconds: float, memory_bytes: int, starved: bool, inside: bool
+) -> str | None:
     """The limit that a command's end speaks of."""
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_seconds >= limits["cpu_seconds"]):
         return "cpu"
     if number == signal.SIGXFSZ:
         return "file"
-    if number == signal.SIGKILL and starved:
+    if (number == signal.SIGKILL and starved) or (status and memory_bytes > limits["memory_bytes"]):
         return "memory"
     if status and inside:
         disk = os.statvfs("/tmp")

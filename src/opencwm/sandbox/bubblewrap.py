@@ -86,13 +86,12 @@ class BubblewrapSandbox(LocalSandbox):
             "LANG": "C.UTF-8",
             "USER": "sandbox",
             "PYTHONDONTWRITEBYTECODE": "1",
-        } | (env or {})
+        } | dict(env or {})
         shown = [*interpreter.folders(), *(os.path.normpath(mount.inside) for mount in mounts)]
         specification = {
             "kept": [path for path in shown if path.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))],
             "bubblewrap": command(mounts, network=network),
             "home": HOME,
-            "network": network,
             "writable": [*_WRITABLE, *(mount.inside for mount in mounts if mount.writable)],
         }
         try:
@@ -115,7 +114,7 @@ def find() -> str:
 
 
 def command(mounts: Sequence[Mount] = (), *, network: bool = False) -> list[str]:
-    """The command line of bwrap up to the program to run. Raises InfraError for a mount that is not there."""
+    """The command line of bwrap up to the program to run. Raises InfraError if there is none."""
     words = [find(), "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if not network:
         words.append("--unshare-net")
@@ -145,10 +144,8 @@ def command(mounts: Sequence[Mount] = (), *, network: bool = False) -> list[str]
     for folder in interpreter.folders():
         words += ["--ro-bind", folder, folder]
     for mount in mounts:
-        host = os.path.abspath(mount.host)
-        if not os.path.exists(host):
-            raise InfraError(f"cannot mount {host}: there is no such file or folder")
-        words += ["--bind" if mount.writable else "--ro-bind", host, os.path.normpath(mount.inside)]
+        bind = "--bind" if mount.writable else "--ro-bind"
+        words += [bind, os.path.abspath(mount.host), os.path.normpath(mount.inside)]
     return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 

@@ -6,6 +6,7 @@ Without them the sandbox counts by itself, a little later and less exactly.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -41,18 +42,14 @@ class Group:
                 "memory.swap.max" if self.version == 2 else "memory.memsw.limit_in_bytes",
                 0 if self.version == 2 else memory_bytes,
             )
-            try:
+            with contextlib.suppress(OSError):
                 self.descriptors["kills"] = os.open(self.folders["memory"] / names[1], os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                pass
         if "pids" in self.folders:
             self._write("pids", "pids.max", processes)
 
     def _write(self, controller: str, name: str, value: int) -> None:
-        try:
+        with contextlib.suppress(OSError):
             (self.folders[controller] / name).write_text(str(value))
-        except OSError:
-            pass
 
     def kills(self) -> int:
         """Processes that the kernel has killed for want of memory in the group."""
@@ -154,7 +151,5 @@ class Grouping:
             for folder in place.glob(f"{_PREFIX}*"):
                 owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
                 if owner.isdigit() and not Path("/proc", owner).exists():
-                    try:
+                    with contextlib.suppress(OSError):
                         folder.rmdir()
-                    except OSError:
-                        pass

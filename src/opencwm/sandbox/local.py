@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ class _Launcher:
     """The launcher of this process (not of its parent, after a fork), started when first needed."""
 
     def __init__(self) -> None:
+        self.sandboxes: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._owner = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +87,10 @@ class _Launcher:
         return ours
 
     def stop(self) -> None:
-        """End the launcher and every sandbox of this process."""
+        """End every sandbox of this process, and the launcher."""
+        if self._owner == os.getpid():
+            for sandbox in list(self.sandboxes):
+                sandbox.close()
         with self._lock:
             if self._control is None:
                 return
@@ -98,7 +103,7 @@ class _Launcher:
 
 
 _launcher = _Launcher()
-atexit.register(_launcher.stop)
+atexit.register(lambda: _launcher.stop())
 
 
 def _after_fork() -> None:
@@ -126,6 +131,7 @@ class LocalSandbox(Sandbox):
         specification |= {"owner": os.getpid(), "limits": asdict(limits)}
         self._control, self.layers = _launcher.open(specification)
         self._closed = False
+        _launcher.sandboxes.add(self)
 
     def spawn(
         self,
@@ -145,7 +151,7 @@ class LocalSandbox(Sandbox):
         message = {
             "argv": list(argv),
             "cwd": os.path.join(self.home, cwd or ""),
-            "env": self.environment | (env or {}),
+            "env": self.environment | dict(env or {}),
             "limits": asdict(limits),
         }
         return LocalProcess(self, message, limits)
@@ -254,8 +260,11 @@ class LocalProcess(Process):
             self._abandon()
         return pieces if pieces or self._ending is None else None
 
-    def interrupt(self, *, force: bool = False) -> None:
-        self._tell("clear" if force else "interrupt")
+    def interrupt(self) -> None:
+        self._tell("interrupt")
+
+    def clear(self, seconds: float) -> None:
+        self._tell("clear", seconds=seconds)
 
     def kill(self) -> None:
         self._killed = True
@@ -268,9 +277,9 @@ class LocalProcess(Process):
                 pass
         self._free()
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: str, **details: float) -> None:
         with contextlib.suppress(OSError):
-            _wire.send(self._connection, {"do": what})
+            _wire.send(self._connection, {"do": what, **details})
 
     def _feed(self) -> None:
         """Write what standard input takes now."""
@@ -347,3 +356,7 @@ class LocalProcess(Process):
         self._stdin = self._stdout = self._stderr = -1
         if self._ending is None:
             self._ending = Ending(signal=9)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_selector") and self._stderr >= 0:
+            self._free()  # the warden sees that, and ends the command

@@ -1,8 +1,8 @@
 """What a sandbox is: `Sandbox` runs commands that nobody has read, within `Limits`, and answers with a typed result.
 
-Three answers, never confused: `Finished` (the program ended by itself, whatever its exit code), `LimitReached` (we ended
-it, and which limit it crossed), and the exception `InfraError` (we could not run it; the message holds the remedy). A
-backend supplies `spawn` and `close`; everything else is written once, here, on top of them.
+Three answers, never confused: `Finished` (the program ended by itself, whatever its exit code), `LimitReached` (we
+ended it, and which limit it crossed), and the exception `InfraError` (we could not run it; the message holds the
+remedy). A backend supplies `spawn`, `empty` and `close`; everything else is written once, here, on top of them.
 
 An exec ends when its command ends: whatever the command started and left behind is killed with it, also what has
 daemonised itself. What must outlive a command belongs in a `shell`, whose background jobs live as long as it does.
@@ -35,9 +35,9 @@ class Limits:
     """Bounds of a sandbox and of each command in it. Raises ValueError for one that is not positive.
 
     Per command: `cpu_seconds` (all its processes together), `wall_seconds`, `output_bytes` (standard output and error
-    together), `memory_bytes` (address space of each process; resident memory of all together), `processes` (threads
-    counted), `file_bytes` (one file), `open_files`. Per sandbox: `disk_bytes` and `files` (everything written outside of
-    mounts), `lifetime_seconds`, after which the whole sandbox is ended.
+    together), `memory_bytes` (resident memory of all together; four times that for each one's addresses), `processes`
+    (threads counted), `file_bytes` (one file), `open_files`. Per sandbox: `disk_bytes` and `files` (everything written
+    outside of mounts), `lifetime_seconds`, after which the whole sandbox is ended.
     """
 
     cpu_seconds: float = 60.0
@@ -145,8 +145,12 @@ class Process(abc.ABC):
         """
 
     @abc.abstractmethod
-    def interrupt(self, *, force: bool = False) -> None:
-        """SIGINT to the command's process group; with `force`, SIGKILL to all that it started, not to itself."""
+    def interrupt(self) -> None:
+        """SIGINT to the command's process group."""
+
+    @abc.abstractmethod
+    def clear(self, seconds: float) -> None:
+        """SIGKILL to all that the command started in the last `seconds`, not to itself."""
 
     @abc.abstractmethod
     def kill(self) -> None:
@@ -190,6 +194,15 @@ class Snapshot:
 
     def close(self) -> None:
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 _READ = (
@@ -313,16 +326,13 @@ class Sandbox(abc.ABC):
 
     def fork(self) -> Sandbox:
         """A new sandbox that starts with a copy of what has been written here; processes are not copied."""
-        snapshot = self.snapshot()
-        try:
+        with self.snapshot() as snapshot:
             twin = self.empty()
             try:
                 twin.restore(snapshot)
             except BaseException:
                 twin.close()
                 raise
-        finally:
-            snapshot.close()
         return twin
 
     def shell(self, *, cwd: str | None = None, env: Mapping[str, str] | None = None, merged: bool = False) -> Shell:
