@@ -132,7 +132,7 @@ def trace(
     if file is not None and (diff is not None or git is not None):
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
-        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
         return
 
     if as_json and form is not Format.table:
@@ -176,7 +176,15 @@ def trace(
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
 
 
-def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+def _compare(
+    file: str,
+    call: str | None,
+    diff: str | None,
+    git: str | None,
+    limits: Limits,
+    as_json: bool,
+    sandbox: bool | None,
+) -> None:
     """Run both versions and show where they part."""
     from opencwm.cli import diffing
     from opencwm.programs.program import Program
@@ -188,7 +196,8 @@ def _compare(file: str, call: str | None, diff: str | None, git: str | None, lim
     else:
         old = _program(diff or "", call)
     with progress("running"):
-        runs = _record(old, limits), _record(new, limits)
+        boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
+        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
     found = compare(*runs)
     if as_json:
         typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))

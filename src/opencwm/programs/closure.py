@@ -4,8 +4,8 @@ Notable choices:
 - What a statement needs is read off its compiled code (global names loaded by it and by all code inside it), so it is
   what this interpreter would look up, no more.
 - A helper imported from another module of the same package is copied in, and what it needs after it. Standard-library
-  imports stay imports. Any other package, and a module of the package used as an object (`utils.f()`), cannot be copied:
-  the import stays and its package is listed in `needs`, so that the caller can refuse or put it on the path.
+  imports stay imports. Any other package, and a module of the package used as an object (`utils.f()`), cannot be
+  copied: the import stays and its package is listed in `needs`, so that the caller can refuse or put it on the path.
 - Of a class only the methods stay that the kept code can name: dunder methods and those whose names appear as an
   attribute somewhere in it, until nothing changes. Code that looks up attributes by computed names keeps whole classes.
 - Docstrings are left out unless the code reads `__doc__`: they are most of the text and none of the behaviour.
