@@ -20,6 +20,8 @@ from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
+    from opencwm.trace.core import Name
+    from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
     from opencwm.world.protocol import Prediction, Run
 
 FRAMES, SECONDS = 1000, 10.0
+
+
+class CoreName(StrEnum):
+    """The recorder's cores (`trace/core.py`)."""
+
+    auto = "auto"
+    c = "c"
+    python = "python"
 
 
 class Format(StrEnum):
@@ -64,7 +74,9 @@ Sandboxed = Annotated[
 
 
 def trace(
-    file: File,
+    file: Annotated[
+        str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE", show_default=False)
+    ] = None,
     call: Call = None,
     as_json: Json = False,
     form: Annotated[
@@ -73,8 +85,26 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="CONDITION",
+            help="Step over all other calls, as in \"function == 'f*' and depth < 2\".",
+        ),
+    ] = None,
+    core: Annotated[
+        CoreName | None,
+        typer.Option("--core", help="The recorder's core. It says which it is and why; without FILE, only that."),
+    ] = None,
     sandbox: Sandboxed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
+    diff: Annotated[
+        str | None, typer.Option("--diff", metavar="OLD", help="Compare with the run of this older version of FILE.")
+    ] = None,
+    git: Annotated[
+        str | None, typer.Option("--git", metavar="REV", help="Compare with the run of FILE at this git revision.")
+    ] = None,
 ) -> None:
     """Run a program and show what it did, line by line.
 
@@ -82,17 +112,33 @@ def trace(
     --sandbox; what comes from standard input runs in a sandbox, if this machine has one (cwm sandbox doctor).
 
     --json prints JSON lines: a header, one object per frame, the outcome.
+
+    With --diff or --git the old version runs too: shown is the first state that parts, and the lines that led there.
     """
     from opencwm.cli import render
 
+    if file is None and core is None:
+        raise Unusable("name a Python file, or - for standard input")
+    if file is not None and (diff is not None or git is not None):
+        if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
+            raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        return
+
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    chosen = _core(core)
+    if file is None:
+        return
+    condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = _record(
-            program, _limits(limit_frames, seconds), steps=steps, output=printed, sandbox=_sandboxed(file, sandbox)
-        )
+        where = _sandboxed(file, sandbox)
+        limits = _limits(limit_frames, seconds)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen, sandbox=where)
+    if condition is not None:
+        recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -118,6 +164,26 @@ def trace(
     else:
         _write(output, text)
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
+
+
+def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+    """Run both versions and show where they part."""
+    from opencwm.cli import diffing
+    from opencwm.programs.program import Program
+    from opencwm.trace.diff import diff as compare
+
+    new = _program(file, call)
+    if git is not None:
+        old = Program.parse(diffing.at_revision(file, git), call, origin=f"{file} at {git}")
+    else:
+        old = _program(diff or "", call)
+    with progress("running"):
+        runs = _record(old, limits), _record(new, limits)
+    found = compare(*runs)
+    if as_json:
+        typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
+    else:
+        diffing.show(*runs, found)
 
 
 def predict(
@@ -204,16 +270,53 @@ def _limits(frames: int, seconds: float) -> Limits:
 
 
 def _record(
-    program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None, sandbox: bool = False
+    program: Program,
+    limits: Limits,
+    *,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
+    sandbox: bool = False,
 ) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 
-        return record_sandboxed(program, limits=limits, steps=steps, output=output)
+        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, limits=limits, steps=steps, output=output)
+    return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+
+
+def _core(name: CoreName | None) -> Name:
+    """The recorder's core, and on standard error which it is and why, if it was asked for or is the slow one."""
+    from opencwm.trace.core import CoreError, choose
+
+    try:
+        chosen = choose(name.value if name else None)
+    except CoreError as error:
+        raise Unusable(str(error)) from None
+    if name is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
+    return chosen.name
+
+
+def _condition(text: str) -> Predicate:
+    from opencwm.trace.filters import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _selected(recorded: Trace, condition: Predicate) -> Trace:
+    from opencwm.trace.filters import keep
+
+    try:
+        return keep(recorded, condition)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
 
 
 def _sandboxed(file: str, wanted: bool | None = None) -> bool:
