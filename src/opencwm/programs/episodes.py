@@ -23,11 +23,14 @@ MOST_CONTEXT = 60_000  # characters
 
 # What makes two runs of the same program differ, by the names that give it away.
 _CAUSES: dict[str, frozenset[str]] = {
-    "the time": frozenset(["time", "now", "today", "utcnow", "monotonic", "perf_counter", "perf_counter_ns", "time_ns", "localtime", "gmtime", "strftime", "ctime", "process_time", "timeit"]),
-    "randomness": frozenset(["random", "SystemRandom", "urandom", "secrets", "uuid1", "uuid4", "token_hex", "token_bytes", "getrandbits", "shuffle", "choice", "randint", "sample"]),
-    "identity": frozenset(["id", "hash", "weakref", "WeakKeyDictionary", "WeakSet", "getrefcount", "gc", "getsizeof"]),
-    "the system": frozenset(["os", "sys", "environ", "getpid", "getcwd", "platform", "socket", "subprocess", "tempfile", "pathlib", "Path", "glob", "locale", "getpass", "shutil", "open", "stat", "expanduser", "abspath"]),
-    "threads": frozenset(["threading", "Thread", "Lock", "RLock", "ThreadPoolExecutor", "multiprocessing", "asyncio", "sched", "queue"]),
+    "the time": frozenset("time now today utcnow monotonic perf_counter perf_counter_ns time_ns localtime gmtime "
+                          "strftime ctime process_time timeit".split()),
+    "randomness": frozenset("random SystemRandom urandom secrets uuid1 uuid4 token_hex token_bytes getrandbits "
+                            "shuffle choice randint sample".split()),
+    "identity": frozenset("id hash weakref WeakKeyDictionary WeakSet getrefcount gc getsizeof".split()),
+    "the system": frozenset("os sys environ getpid getcwd platform socket subprocess tempfile pathlib Path glob locale "
+                            "getpass shutil open stat expanduser abspath".split()),
+    "threads": frozenset("threading Thread Lock RLock ThreadPoolExecutor multiprocessing asyncio sched queue".split()),
 }  # fmt: skip
 
 
