@@ -22,7 +22,19 @@ SURFACE = {
     "": ["--help", "--version"],
     "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
-    "debug": ["--call", "--help", "--real", "--weights", "FILE"],
+    "debug": [
+        "--both",
+        "--call",
+        "--help",
+        "--hybrid",
+        "--limit-frames",
+        "--real",
+        "--seconds",
+        "--stop-below",
+        "--trace",
+        "--weights",
+        "[FILE]",
+    ],
     "train": ["--dry-run", "--help", "--set", "CONFIG"],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
@@ -85,7 +97,8 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs.load_world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.debugging.load_world", lambda weights: world)
     return world
 
 
@@ -298,7 +311,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs.load_world", lambda weights: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

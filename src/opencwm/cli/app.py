@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import learning, runs
+from opencwm.cli import debugging, learning, runs
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -98,7 +98,7 @@ def _example(text: str) -> str:
 
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
-app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
+app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(debugging.debug)
 app.command("train", epilog=_example("cwm train configs/tiny.toml --dry-run"))(learning.train)
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)

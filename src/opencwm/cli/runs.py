@@ -1,4 +1,4 @@
-"""`cwm trace`, `cwm predict` and `cwm debug`: one program, run, predicted or walked.
+"""`cwm trace` and `cwm predict`: one program, run or predicted.
 
 Notable choice: the program itself always runs in a process of its own, within limits; nothing of it runs in this one.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def trace(
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = _record(program, _limits(limit_frames, seconds), steps=steps, output=printed)
+        recorded = record_program(program, limits_of(limit_frames, seconds), steps=steps, output=printed)
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -131,9 +130,9 @@ def predict(
     real: Trace | None = None
     if check:
         with progress("running"):
-            real = _record(program, _limits(limit_frames, seconds))
+            real = record_program(program, limits_of(limit_frames, seconds))
     with progress("loading the model") as say:
-        run = _world(weights).run(program)
+        run = load_world(weights).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -150,53 +149,28 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
-
-
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
     return Program.read(file, call)
 
 
-def _limits(frames: int, seconds: float) -> Limits:
+def limits_of(frames: int, seconds: float) -> Limits:
+    """The limits that the command line gives."""
     from opencwm.trace.limits import Limits
 
     return Limits(frames=frames, seconds=seconds)
 
 
-def _record(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+def record_program(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+    """Run a program in a process of its own. Raises RecordError."""
     from opencwm.trace.isolate import record_isolated
 
     return record_isolated(program, limits=limits, steps=steps, output=output)
 
 
-def _world(weights: Path | None) -> LocalWorld:
+def load_world(weights: Path | None) -> LocalWorld:
+    """The model of a weights folder, the shipped one by default. Raises WeightsError."""
     from opencwm.world.local import LocalWorld
 
     return LocalWorld.load(weights)
@@ -261,11 +235,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

@@ -4,7 +4,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
-from opencwm.debug import repl
+from opencwm.debug.session import Mode, Session
+from opencwm.debug.sources import Sources
+from opencwm.debug.terminal import prompt
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.trace.recorder import record
@@ -26,8 +28,9 @@ PROGRAM = Program.parse(SOURCE, "f(['ab', 'c'])")
 def walk(commands: str, run: Run | None = None, program: Program = PROGRAM) -> tuple[int, str]:
     """Exit code and output of a session over a pipe."""
     output = io.StringIO()
-    run = run or RecordedRun(record(program))
-    code = repl.run(run, program, title="a test", input=io.StringIO(commands), output=output)
+    mode: Mode = "predicted" if isinstance(run, Predicted) else "real"
+    session = Session(program, Sources(), mode, given=run or RecordedRun(record(program)))
+    code = prompt.serve(session, title="a test", input=io.StringIO(commands), output=output)
     return code, output.getvalue()
 
 
@@ -61,7 +64,7 @@ def test_a_session_shows_position_source_and_changes() -> None:
     assert code == 0
     assert text.startswith("a test\nframe 0  call main, line 10\n      8      return out\n")
     assert "(cwm)" not in text
-    assert "frame 4  line f, line 6\n" in text
+    assert "frame 4  line f, line 6 (time 1 of 3)\n" in text
     assert "->    6      for w in words:\n" in text
     assert "  out = []\n" in text
 
@@ -106,7 +109,7 @@ def test_looking() -> None:
     assert where[1] == "  f, line 7: out.append(g(len(w)))"
     assert last("l 4, 5\n") == "      4  def f(words):\n      5      out = []\n"
     assert last("list all\n").count("\n") >= 11
-    assert last("until 8\nhistory w\n").splitlines() == ["  frame 5: 'ab'", "  frame 10: 'c'"]
+    assert last("until 8\nhistory w\n").splitlines() == ["  frame 5: 'ab'", "> frame 10: 'c'"]
 
 
 def test_help_is_the_docstring_and_lists_whole_words() -> None:
@@ -118,12 +121,12 @@ def test_help_is_the_docstring_and_lists_whole_words() -> None:
 
 
 def test_mistakes_are_answered_and_leave_the_session_intact() -> None:
-    commands = "frobnicate\np\np nothing\np len(out)\ngoto 999\ngoto x\nuntil\ns x\nl a b\nhistory\nhelp zz\ns\n"
+    commands = "frobnicate\np\np nothing\np g(out)\ngoto 999\ngoto x\nuntil\ns x\nl a b\nhistory\nhelp zz\ns\n"
     code, text = walk(commands)
     assert code == 0
     assert "no command 'frobnicate'" in text
     assert "no name 'nothing' here" in text
-    assert "nothing is run here" in text
+    assert "nothing of the program is run here" in text
     assert "there is no frame 999: the run has frames 0 to" in text
     assert "a number is expected, not 'x'" in text
     assert text.rstrip().endswith("return f(['ab', 'c'])") or "frame 1 " in text

@@ -1,0 +1,129 @@
+"""`cwm debug`: a run, predicted or real, walked at a prompt, from an editor, on a page, or by an agent.
+
+Notable choice: all front ends walk the same `Session`; what differs is only who types.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.progress import progress
+from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, limits_of, load_world, record_program
+
+if TYPE_CHECKING:
+    from opencwm.debug.session import Mode, Session
+    from opencwm.debug.sources import Sources
+    from opencwm.programs.program import Program
+
+FRAMES = 10_000
+
+FileOrNone = Annotated[
+    str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="[FILE]", show_default=False)
+]
+
+
+def debug(
+    file: FileOrNone = None,
+    call: Call = None,
+    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
+    both: Annotated[bool, typer.Option("--both", help="Walk the predicted run, the real one beside it.")] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Compute what is known, predict only the rest.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="RUN.JSONL", help="Walk a run recorded by cwm trace --json.")
+    ] = None,
+    stop_below: Annotated[
+        float | None,
+        typer.Option("--stop-below", metavar="P", min=0.0, max=1.0, help="Stop where the model is less sure than P."),
+    ] = None,
+    weights: Weights = None,
+    limit_frames: FrameLimit = FRAMES,
+    seconds: Seconds = 10.0,
+) -> None:
+    """Walk a run at a prompt like pdb's, forwards and backwards: the predicted one, without running anything.
+
+    Type help at the prompt. With --real the program runs (in a process of its own), with the same commands.
+    """
+    from opencwm.debug.terminal import prompt
+
+    mode = _mode(real, both, hybrid, trace)
+    sources = _sources(weights, limit_frames, seconds)
+    session = _session(file, call, mode, sources, trace)
+    if file == "-":
+        _read_from_terminal()
+    if stop_below is not None:
+        session.breakpoints.add("unsure", below=stop_below)
+    kinds = {"real": "recorded", "hybrid": "computed and predicted", "both": "predicted"}
+    title = f"{session.program.origin or trace}: the {kinds.get(mode, mode)} run"
+    if mode == "both":
+        title += ", the real one beside it"
+    if prompt.serve(session, title=title):
+        raise typer.Exit(SETUP)
+
+
+def _mode(real: bool, both: bool, hybrid: bool, trace: Path | None) -> Mode:
+    chosen = [name for name, given in (("real", real), ("both", both), ("hybrid", hybrid)) if given]
+    if trace is not None:
+        chosen.append("trace")
+    if len(chosen) > 1:
+        raise Unusable(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
+    modes: dict[str, Mode] = {"real": "real", "both": "both", "hybrid": "hybrid", "trace": "real"}
+    return modes[chosen[0]] if chosen else "predicted"
+
+
+def _sources(weights: Path | None, frames: int, seconds: float) -> Sources:
+    from opencwm.debug.sources import Sources
+
+    limits = limits_of(frames, seconds)
+    return Sources(lambda: load_world(weights), lambda program: record_program(program, limits))
+
+
+def _session(file: str | None, call: str | None, mode: Mode, sources: Sources, trace: Path | None) -> Session:
+    """A session over a program or a recorded run. Raises Unusable, ProgramError, RecordError and WorldError."""
+    from opencwm.debug.session import Session
+
+    if trace is not None:
+        if file is not None or call is not None:
+            raise Unusable("--trace has its program with it: leave FILE and --call out")
+        return _recorded(trace, sources)
+    if file is None:
+        raise Unusable("which program? name a FILE, or a recorded run with --trace")
+    program = _program(file, call)
+    with progress("loading the model" if mode != "real" else "running"):
+        return Session(program, sources, mode, path=Path(file) if file != "-" else None, call=call)
+
+
+def _recorded(path: Path, sources: Sources) -> Session:
+    from opencwm.debug.session import Session
+    from opencwm.programs.program import Program
+    from opencwm.trace.frames import read_jsonl
+    from opencwm.world.interpreter import RecordedRun
+
+    try:
+        recorded = next(read_jsonl(path), None)
+    except OSError as error:
+        raise Unusable(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path}: {error}") from None
+    if recorded is None or not recorded.frames:
+        raise Unusable(f"{path} holds no run: write one with cwm trace FILE --json -o {path}")
+    program = Program(recorded.context, function=recorded.frames[0].function, origin=str(path))
+    return Session(program, sources, "real", given=RecordedRun(recorded))
+
+
+def _program(file: str, call: str | None) -> Program:
+    from opencwm.programs.program import Program
+
+    return Program.read(file, call)
+
+
+def _read_from_terminal() -> None:
+    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
+    try:
+        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
+    except OSError:
+        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None
