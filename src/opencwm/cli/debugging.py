@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from opencwm.cli.progress import progress
 from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, limits_of, load_world, record_program
 
 if TYPE_CHECKING:
+    from opencwm.debug.dap.adapter import Opener
     from opencwm.debug.session import Mode, Session
     from opencwm.debug.sources import Sources
     from opencwm.programs.program import Program
@@ -40,6 +41,13 @@ def debug(
         float | None,
         typer.Option("--stop-below", metavar="P", min=0.0, max=1.0, help="Stop where the model is less sure than P."),
     ] = None,
+    dap: Annotated[
+        bool, typer.Option("--dap", help="Serve an editor: the Debug Adapter Protocol over standard input and output.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="Listen there instead; 0: any free one."),
+    ] = None,
     weights: Weights = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = 10.0,
@@ -52,6 +60,11 @@ def debug(
 
     mode = _mode(real, both, hybrid, trace)
     sources = _sources(weights, limit_frames, seconds)
+    if port is not None and not dap:
+        raise Unusable("--port goes with --dap")
+    if dap:
+        _serve_editor(_opener(file, call, mode, sources, trace, stop_below), port)
+        return
     session = _session(file, call, mode, sources, trace)
     if file == "-":
         _read_from_terminal()
@@ -73,6 +86,56 @@ def _mode(real: bool, both: bool, hybrid: bool, trace: Path | None) -> Mode:
         raise Unusable(f"--{chosen[0]} and --{chosen[1]} exclude each other: choose one")
     modes: dict[str, Mode] = {"real": "real", "both": "both", "hybrid": "hybrid", "trace": "real"}
     return modes[chosen[0]] if chosen else "predicted"
+
+
+def _opener(
+    file: str | None, call: str | None, mode: Mode, sources: Sources, trace: Path | None, stop_below: float | None
+) -> Opener:
+    """What opens a session for an editor: its launch arguments, with the command line's as defaults."""
+    from opencwm.debug.dap.base import RequestError
+    from opencwm.debug.session import MODES
+
+    def text(arguments: dict[str, Any], name: str, default: str | None) -> str | None:
+        value = arguments.get(name, default)
+        if value is not None and not isinstance(value, str):
+            raise RequestError(f"{name!r} is a text, not {value!r}")
+        return value or None
+
+    def opener(arguments: dict[str, Any]) -> Session:
+        wanted = text(arguments, "mode", mode)
+        if wanted not in MODES:
+            raise RequestError(f'"mode" is one of {", ".join(MODES)}, not {wanted!r}')
+        given = text(arguments, "trace", str(trace) if trace else None)
+        program = text(arguments, "program", file)
+        entry = text(arguments, "call", call)
+        try:
+            if given:
+                session = _session(None, None, wanted, sources, Path(given))
+            else:
+                session = _session(program, entry, wanted, sources, None)
+        except Unusable as error:
+            raise RequestError(str(error)) from None
+        if stop_below is not None and "stopBelow" not in arguments:
+            session.breakpoints.add("unsure", below=stop_below)
+        return session
+
+    return opener
+
+
+def _serve_editor(opener: Opener, port: int | None) -> None:
+    from opencwm.debug.dap import server
+
+    if port is None:
+        server.serve_stdio(opener)
+        return
+
+    def ready(number: int, token: str) -> None:
+        typer.echo(f'listening on {server.HOST}:{number}; launch needs "token": "{token}"', err=True)
+
+    try:
+        server.serve_socket(opener, port, ready=ready)
+    except server.PortInUse as error:
+        raise Unusable(str(error)) from None
 
 
 def _sources(weights: Path | None, frames: int, seconds: float) -> Sources:

@@ -77,7 +77,7 @@ class Breakpoints:
         self._unsure: WeakKeyDictionary[Timeline, dict[float, tuple[list[int], int]]] = WeakKeyDictionary()
 
     def __iter__(self) -> Iterator[Breakpoint]:
-        return iter(self.all.values())
+        return iter(list(self.all.values()))  # another thread may set one meanwhile
 
     def add(self, kind: Kind, **fields: object) -> Breakpoint:
         """A new breakpoint. Raises BreakpointError for a condition or hit count that cannot be read."""

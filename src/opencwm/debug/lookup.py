@@ -52,6 +52,30 @@ def holds(condition: str, names: Mapping[str, str]) -> bool:
         return True  # an object that is no builtin value: true, unless its class says otherwise
 
 
+def changed(target: str, expression: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """The name that an assignment to `target` (a name, or items of one) changes, and its new text. LookupFailed."""
+    text = look_up(expression, names)
+    node = _parse(target.strip(), "not a name or an item of one")
+    path: list[ast.expr] = []
+    while isinstance(node, ast.Subscript):
+        path.insert(0, node.slice)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise LookupFailed(f"{target[:80]} is not a name or an item of one")
+    if not path:
+        return node.id, text
+    try:
+        root = inner = value_of(look_up(node.id, names))
+        for part in path[:-1]:
+            inner = inner[_index(part, names)]
+        inner[_index(path[-1], names)] = value_of(text)
+    except Unknown as error:
+        raise LookupFailed(str(error)) from None
+    except (LookupError, TypeError, ValueError) as error:
+        raise LookupFailed(f"{type(error).__name__}: {error}") from None
+    return node.id, repr(root)
+
+
 def _index(node: ast.expr, names: Mapping[str, str]) -> Any:
     if isinstance(node, ast.Slice):
         return slice(*(_index(part, names) if part else None for part in (node.lower, node.upper, node.step)))

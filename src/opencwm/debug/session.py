@@ -17,7 +17,7 @@ from typing import Literal
 
 from opencwm.codec.flow import ControlFlow
 from opencwm.debug.breakpoints import Breakpoints, names_at
-from opencwm.debug.lookup import LookupFailed, look_up
+from opencwm.debug.lookup import LookupFailed, changed
 from opencwm.debug.parting import Comparer, Parting
 from opencwm.debug.sources import Continued, Reality, Sources
 from opencwm.debug.timeline import Timeline
@@ -208,28 +208,28 @@ class Session:
             raise
         self._text = _read(self.path)
 
-    def change(self, name: str, expression: str, *, index: int | None = None) -> Lane:
+    def change(self, target: str, expression: str, *, index: int | None = None) -> Lane:
         """The future in which a name has another value at a frame (the current one): a new lane, which is then walked.
 
-        `expression` may use the frame's names. Raises SessionError, LookupFailed and WorldError; nothing is changed
-        then.
+        `target` is a name or an item of one (`rows[0]`); `expression` may use the frame's names. Raises SessionError
+        and WorldError; nothing is changed then.
         """
         timeline = self.timeline
         at = timeline.position if index is None else index
         frame = timeline.prediction_at(at).frame
         try:
-            text = look_up(expression, names_at(timeline, at))
+            name, text = changed(target, expression, names_at(timeline, at))
         except LookupFailed as error:
-            raise SessionError(f"cannot change {name} to {expression!r}: {error}") from None
+            raise SessionError(f"cannot change {target} to {expression!r}: {error}") from None
         if frame.value is not None:
             if name not in ("__return__", "__exception__"):
                 raise SessionError(f"here {frame.function} is left: change __return__, or go back to a line")
-            changed = replace(frame, value=text)
+            new = replace(frame, value=text)
         elif name not in frame.locals:
             raise SessionError(f"no name {name!r} here; there are: {', '.join(frame.locals) or 'none'}")
         else:
-            changed = replace(frame, locals={**frame.locals, name: text})
-        frames = [prediction.frame for prediction in timeline.predictions[:at]] + [changed]
+            new = replace(frame, locals={**frame.locals, name: text})
+        frames = [prediction.frame for prediction in timeline.predictions[:at]] + [new]
         return self.branch("changed", self.lane.program, frames, f"{name} = {text}")
 
     def edit(self, line: int, text: str) -> Lane:

@@ -214,7 +214,7 @@ class Timeline:
         self.position, self.reason = index, "goto"
 
     def go_to_occurrence(self, line: int, count: int) -> None:
-        """To the `count`-th time (from 1) that control is at `line`. Raises TimelineError if there is none, and stays."""
+        """To the `count`-th time (from 1) that control is at `line`. Raises TimelineError, and stays, if none."""
         numbers = self.index.at_line[line]
         while len(numbers) < count and self.grow(self.known):
             pass

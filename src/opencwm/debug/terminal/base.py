@@ -54,7 +54,7 @@ class Commands(cmd.Cmd):
         points.logged.clear()
         if self.timeline.reason == "interrupt":
             for point in points.hit:
-                self.say(f"breakpoint {point.number}: {point}" + (f": {point.message}" if point.message else ""))
+                self.say(f"stopped by {point.number}: {point}" + (f": {point.message}" if point.message else ""))
         self.show()
         self.displayed()
 
