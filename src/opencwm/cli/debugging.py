@@ -13,7 +13,7 @@ import typer
 
 from opencwm.cli.errors import SETUP, Unusable
 from opencwm.cli.progress import progress
-from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, limits_of, load_world, record_program
+from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, limits_of, load_world, record_program, write_whole
 
 if TYPE_CHECKING:
     from opencwm.debug.dap.adapter import Opener
@@ -44,6 +44,10 @@ def debug(
     dap: Annotated[
         bool, typer.Option("--dap", help="Serve an editor: the Debug Adapter Protocol over standard input and output.")
     ] = False,
+    web: Annotated[bool, typer.Option("--web", help="Serve a page on this machine, and print its address.")] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="RUN.HTML", help="Write the whole run as one HTML file to share.")
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option("--port", metavar="N", min=0, max=65535, help="Listen there instead; 0: any free one."),
@@ -60,13 +64,15 @@ def debug(
 
     mode = _mode(real, both, hybrid, trace)
     sources = _sources(weights, limit_frames, seconds)
-    if port is not None and not dap:
-        raise Unusable("--port goes with --dap")
+    if port is not None and not (dap or web):
+        raise Unusable("--port goes with --dap or --web")
+    if sum((dap, web, export is not None)) > 1:
+        raise Unusable("--dap, --web and --export exclude each other: choose one")
     if dap:
         _serve_editor(_opener(file, call, mode, sources, trace, stop_below), port)
         return
     session = _session(file, call, mode, sources, trace)
-    if file == "-":
+    if file == "-" and not web and export is None:
         _read_from_terminal()
     if stop_below is not None:
         session.breakpoints.add("unsure", below=stop_below)
@@ -74,7 +80,11 @@ def debug(
     title = f"{session.program.origin or trace}: the {kinds.get(mode, mode)} run"
     if mode == "both":
         title += ", the real one beside it"
-    if prompt.serve(session, title=title):
+    if export is not None:
+        _export(session, title, export)
+    elif web:
+        _serve_page(session, title, port or 0)
+    elif prompt.serve(session, title=title):
         raise typer.Exit(SETUP)
 
 
@@ -135,6 +145,32 @@ def _serve_editor(opener: Opener, port: int | None) -> None:
     try:
         server.serve_socket(opener, port, ready=ready)
     except server.PortInUse as error:
+        raise Unusable(str(error)) from None
+
+
+def _export(session: Session, title: str, path: Path) -> None:
+    from opencwm.debug.web.page import Page
+
+    with progress("predicting"):
+        for lane in list(session.lanes):
+            lane.timeline.to_end()
+        if session.reality is not None:
+            session.reality.wait()
+        text = Page(session, title).html(token=None, rows=None)
+    write_whole(path, text)
+    typer.echo(f"{path}: {title}", err=True)
+
+
+def _serve_page(session: Session, title: str, port: int) -> None:
+    from opencwm.debug.dap.server import PortInUse
+
+    try:
+        from opencwm.debug.web import server
+    except ImportError as error:
+        raise Unusable(f"the page needs {error.name}: pip install 'opencwm[web]'") from None
+    try:
+        server.serve(session, title=title, port=port, ready=lambda address: typer.echo(f"open {address}", err=True))
+    except PortInUse as error:
         raise Unusable(str(error)) from None
 
 

@@ -102,7 +102,7 @@ def trace(
     if output is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:
-        _write(output, text)
+        write_whole(output, text)
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
 
 
@@ -227,7 +227,7 @@ class _Counted:
             self.outcome = self._run.outcome
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """The whole file or none of it. Raises Unusable."""
     try:
         partial = path.with_name(path.name + ".partial")
