@@ -167,3 +167,81 @@ def test_hostile_values_cannot_steer_the_terminal() -> None:
     assert not set(text) & set("\x1b\x9b\x07")
     assert "\\x1b[2J" in text and "[bold]" in text
     assert max(map(len, text.splitlines())) < 400
+
+
+def test_breakpoints_like_pdbs() -> None:
+    assert last("b 7\n") == "breakpoint 1: line 7\n"
+    assert last("b 6\nb\n") == "1: line 6\n"
+    assert "breakpoint 1: line 5 (once)" in last("tbreak 5\n")
+    assert "the next one that does is 4" in last("b 3\n")
+    assert "the source has no function zz" in last("b zz\n")
+    assert "stopped by 1: line 7 if w == 'c'" in last("b 7, w == 'c'\nc\n")
+    assert "w = 'c'" in last("b 7, w == 'c'\nc\n")
+    assert "stopped by 1: function g" in last("b g\nc\n")
+    assert "stopped by 1: changes of out" in last("watch out\nc\n")
+    assert "frame 0 " in last("b 7\nc\ncl\nrc\n")
+    assert last("b 7\nb 8\ncl 1\n") == "removed breakpoint 1: line 7\n"
+    assert "the run ends here" in last("b 7\ndisable 1\nc\n")
+    assert "line f, line 7" in last("b 7\ndisable 1\nenable 1\nc\n")
+    assert "w = 'c'" in last("b 7\ncondition 1 w != 'ab'\nc\n")
+    assert "w = 'c'" in last("b 7\nignore 1 1\nc\n")
+    assert "no breakpoint 9; there are: none" in last("cl 9\n")
+    assert "is not an expression" in last("b 7, w ==\n")
+    assert "takes a number above 0" in last("unsure x\n")
+    assert "stopped by 1: any exception" not in last("catch\nc\n")
+
+
+def test_the_stack_can_be_climbed() -> None:
+    head = "until 2\n"
+    assert last(head + "u\n").startswith("> f, line 7\n")
+    assert last(head + "u\np w\n") == "'ab'\n"
+    assert last(head + "u\nd\np k\n") == "2\n"
+    assert last(head + "u 9\nw\n").splitlines()[0].startswith("> main")
+    assert last(head + "u\nhistory w\n") == "> frame 5: 'ab'\n  frame 10: 'c'\n"
+
+
+def test_backwards_and_by_occurrence() -> None:
+    assert "call g, line 1" in last("until 2\nentry\n")
+    assert "w = 'ab'" in last("until 8\nbefore 7\nbefore 7\n")
+    assert "line 7 was not reached before" in last("before 7\n")
+    assert "frame 10 " in last("g 7:2\n")
+    assert "there is no occurrence 3" in last("g 7:3\n")
+    assert "line f, line 8" in last("until 7\nskip\n")
+    assert last("until 5\nskip\n") == "this line is in no loop\n"
+    assert "line f, line 7" in last("until 6\nunt\n")
+
+
+def test_looking_closer() -> None:
+    assert last("until 8\npp out\n") == "  [0]: 4\n  [1]: 2\n"
+    assert last("until 8\nwhatis out\n") == "list of 2\n"
+    assert last("until 2\nr\nrv\n") == "4\n"
+    assert "nothing is returned here" in last("rv\n")
+    assert "  len(out): 1\n" in last("until 7\ndisplay len(out)\nuntil 7\n")
+    assert "len(out)" not in last("until 7\ndisplay len(out)\nundisplay\nuntil 7\n")
+    assert last("ll\n").count("\n") >= 11
+    assert "B   7" in last("b 7\nll\n")
+    assert "this frame is no guess" in last("conf\n")
+
+
+def test_unsure_frames_stop() -> None:
+    _, text = walk("unsure 0.99\nc\nconf\n", Predicted(record(PROGRAM)))
+    assert "stopped by 1: frames less sure than 0.99" in text
+    assert "  frame  0.980  ####################\n" in text
+
+
+def test_lanes_without_others() -> None:
+    assert last("lanes\n") == "> 0: real: 15 frames, return [4, 2]\n" or last("lanes\n").startswith("> 0: real: ")
+    assert "there is no lane 5" in last("lane 5\n")
+    assert "there is no real run here" in walk("diff\n", Predicted(record(PROGRAM)))[1]
+    assert "no model" in last("until 7\nchange w 'xyz'\n")
+    assert "which name, to what" in last("change w\n")
+    assert "cannot be made anew" in last("restart\n")
+
+
+def test_completion_offers_commands_and_names() -> None:
+    session = Session(PROGRAM, Sources(), "real", given=RecordedRun(record(PROGRAM)))
+    session.timeline.run_to_line(7)
+    typed = prompt.Prompt(session, title="", input=io.StringIO(), output=io.StringIO())
+    assert "step" in typed.completenames("st") and "EOF" not in typed.completenames("")
+    assert typed.completedefault("w", "p w", 2, 3) == ["words", "w"]
+    assert typed.completedefault("g", "b g", 2, 3) == ["g"]
