@@ -52,6 +52,9 @@ def debug(
         int | None,
         typer.Option("--port", metavar="N", min=0, max=65535, help="Listen there instead; 0: any free one."),
     ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=1, max=1000, help="Futures to draw where --call has a ?.")
+    ] = 8,
     weights: Weights = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = 10.0,
@@ -59,6 +62,9 @@ def debug(
     """Walk a run at a prompt like pdb's, forwards and backwards: the predicted one, without running anything.
 
     Type help at the prompt. With --real the program runs (in a process of its own), with the same commands.
+
+    In --call a ? stands for an argument that nobody knows: the model draws some, and each future is a lane with its
+    share of the draws.
     """
     from opencwm.debug.terminal import prompt
 
@@ -71,7 +77,7 @@ def debug(
     if dap:
         _serve_editor(_opener(file, call, mode, sources, trace, stop_below), port)
         return
-    session = _session(file, call, mode, sources, trace)
+    session = _session(file, call, mode, sources, trace, samples)
     if file == "-" and not web and export is None:
         _read_from_terminal()
     if stop_below is not None:
@@ -181,8 +187,11 @@ def _sources(weights: Path | None, frames: int, seconds: float) -> Sources:
     return Sources(lambda: load_world(weights), lambda program: record_program(program, limits))
 
 
-def _session(file: str | None, call: str | None, mode: Mode, sources: Sources, trace: Path | None) -> Session:
+def _session(
+    file: str | None, call: str | None, mode: Mode, sources: Sources, trace: Path | None, samples: int = 8
+) -> Session:
     """A session over a program or a recorded run. Raises Unusable, ProgramError, RecordError and WorldError."""
+    from opencwm.debug.futures import is_unknown
     from opencwm.debug.session import Session
 
     if trace is not None:
@@ -191,9 +200,24 @@ def _session(file: str | None, call: str | None, mode: Mode, sources: Sources, t
         return _recorded(trace, sources)
     if file is None:
         raise Unusable("which program? name a FILE, or a recorded run with --trace")
+    if is_unknown(call):
+        if mode != "predicted":
+            raise Unusable(f"a call with ? can only be predicted, not {mode}: leave --{mode} out")
+        return _unknown(file, call or "", sources, samples)
     program = _program(file, call)
     with progress("loading the model" if mode != "real" else "running"):
         return Session(program, sources, mode, path=Path(file) if file != "-" else None, call=call)
+
+
+def _unknown(file: str, call: str, sources: Sources, samples: int) -> Session:
+    from opencwm.debug.futures import open_unknown, unknown_arguments
+    from opencwm.debug.session import Session
+
+    program, known = unknown_arguments(_program(file, "None").source, call, origin=file)
+    with progress("drawing futures"):
+        session = Session(program, sources, "predicted")
+        open_unknown(session, known, samples)
+    return session
 
 
 def _recorded(path: Path, sources: Sources) -> Session:

@@ -101,12 +101,12 @@ class Session:
                 self.reality = Reality(self.sources.record, self.program)
 
     def add(self, kind: Kind, program: Program, run: Run, **fields: object) -> Lane:
-        """Another lane; a recorded run is known whole at once."""
+        """Another lane; a recorded or drawn run is known whole at once."""
         timeline = Timeline(run, self.breakpoints)
         timeline.before_growing = self._before_growing
         lane = Lane(len(self.lanes), kind, str(fields.pop("title", kind)), program, timeline, **fields)  # type: ignore[arg-type]
         self.lanes.append(lane)
-        if kind == "real":
+        if kind in ("real", "sampled"):
             timeline.to_end()
             timeline.position, timeline.reason = 0, "entry"
         return lane
@@ -277,10 +277,14 @@ class Session:
         """Forget an interrupt that came when nothing was waiting any more."""
         self._interrupt.clear()
 
-    def _before_growing(self) -> None:
+    def check_interrupt(self) -> None:
+        """Raise Interrupted if another thread has asked for that."""
         if self._interrupt.is_set():
             self._interrupt.clear()
             raise Interrupted("stopped while waiting for frames")
+
+    def _before_growing(self) -> None:
+        self.check_interrupt()
         if self.on_growth is not None:
             self.on_growth(self.timeline.known)
 

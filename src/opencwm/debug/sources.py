@@ -57,6 +57,26 @@ class Continued:
         return prediction
 
 
+class Played:
+    """A run whose frames and outcome are known already."""
+
+    def __init__(self, predictions: Sequence[Prediction], trace: Trace) -> None:
+        self.context, self.entry_line, self.python = trace.context, trace.entry_line, trace.python
+        self._rest, self._end = list(predictions)[::-1], trace.outcome
+        self.outcome: Outcome | None = None if predictions else trace.outcome
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self
+
+    def __next__(self) -> Prediction:
+        if not self._rest:
+            raise StopIteration
+        prediction = self._rest.pop()
+        if not self._rest:
+            self.outcome = self._end
+        return prediction
+
+
 class Reality:
     """A recording that runs in the background. `trace` is None until it has arrived, `error` what kept it away."""
 

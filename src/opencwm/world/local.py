@@ -20,7 +20,7 @@ from opencwm.model.engine import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
 from opencwm.trace.frames import Frame, Outcome, Trace
-from opencwm.world.decoder import Decoder, EndlessValue, Score
+from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
 from opencwm.world.protocol import Prediction, Runnable, WorldError
 
 MAX_FRAMES = 1000
@@ -64,14 +64,21 @@ class LocalWorld:
             python=str(info.get("python", "3.11")),
         )
 
-    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> LocalRun:
-        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context."""
-        return LocalRun(self, self._given(program.context, program.entry_line, prefix))
+    def run(
+        self, program: Runnable, *, prefix: Sequence[Frame] = (), temperature: float = 0.0, seed: int = 0
+    ) -> LocalRun:
+        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context.
+
+        With a temperature the run is drawn, the same one for the same seed; at 0 it is the most likely one, token by
+        token.
+        """
+        given = self._given(program.context, program.entry_line, prefix)
+        return LocalRun(self, given, drawing(temperature, seed))
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
 
-    def start(self, given: Trace) -> Decoder:
+    def start(self, given: Trace, draw: Draw | None = None) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
         try:
             encoder = Encoder(given)
@@ -93,7 +100,7 @@ class LocalWorld:
         for token in ids[reader.offset :]:
             constraint.push(token)
         constraint.settle()
-        return Decoder(Session(self.model, max_tokens=self.max_tokens), constraint, ids)
+        return Decoder(Session(self.model, max_tokens=self.max_tokens), constraint, ids, draw=draw)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
@@ -117,11 +124,12 @@ class LocalWorld:
 class LocalRun:
     """Frames as the model writes them; `outcome` is set at the end."""
 
-    def __init__(self, world: LocalWorld, given: Trace) -> None:
+    def __init__(self, world: LocalWorld, given: Trace, draw: Draw | None = None) -> None:
         self.world = world
+        self._draw = draw
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
-        self.decoder = world.start(given)
+        self.decoder = world.start(given, draw)
         self.tokens = 0
         self._frames = list(given.frames)
         self._ready: list[Prediction] = []
@@ -164,7 +172,7 @@ class LocalRun:
         self._restarted_at = len(self._frames)
         try:
             if not stuck:
-                self.decoder = self.world.start(given)
+                self.decoder = self.world.start(given, self._draw)
                 return
         except WorldError:
             pass

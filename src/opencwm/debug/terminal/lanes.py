@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from opencwm.debug.futures import draw_futures
+from opencwm.debug.loops import will_end
 from opencwm.debug.parting import Parting
 from opencwm.debug.session import Lane
 from opencwm.debug.terminal.base import Commands
@@ -64,6 +66,27 @@ class Lanes(Commands):
             self.say("edit LINE TEXT: which line, and how does it read?")
             return
         self._branched(self.session.edit(int(line), text))
+
+    def do_futures(self, argument: str) -> None:
+        """futures [COUNT]: draw futures from here (8 without COUNT); each different one is a lane, with its share."""
+        count = self.number(argument, "futures COUNT") if argument else 8
+        if not count:
+            return
+        for lane in draw_futures(self.session, min(count, 100)):
+            self.say(f"  {describe(lane)}")
+
+    def do_ends(self, argument: str) -> None:
+        """ends [FRAMES]: does the run end? Looks ahead, up to 1000 frames in all or as many as given."""
+        limit = self.number(argument, "ends FRAMES") if argument else 1000
+        if limit is None:
+            return
+        found = will_end(self.timeline, limit=limit)
+        if found.ends:
+            self.say(f"yes: {self.timeline.outcome} at frame {found.frame}")
+        elif found.ends is None:
+            self.say(f"not within {found.frame} frames" + (f": {end}" if (end := self.timeline.outcome) else ""))
+        else:
+            self.say(f"no: frame {found.frame} is in the same state as frame {found.since}, as far as it is shown")
 
     def _branched(self, lane: Lane) -> None:
         self.say(f"lane {describe(lane)}; `diff {lane.parent}` compares it with where it came from")
