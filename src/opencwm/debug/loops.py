@@ -38,7 +38,7 @@ def _innermost(node: ast.AST, line: int, found: Loop | None) -> Loop | None:
                 continue
         inner = found
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            inner = None
+            inner = None if line > child.lineno else found
         elif isinstance(child, ast.For | ast.AsyncFor | ast.While):
             last = child.body[-1].end_lineno or child.lineno
             if line <= last:
