@@ -20,7 +20,10 @@ from opencwm.cli.app import app
 ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
-    "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
+    "trace": [
+        *["--call", "--core", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--select"],
+        *["--steps", "FILE"],
+    ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": [
         "--both",
@@ -159,7 +162,7 @@ def test_version():
     assert run("--version").stdout.startswith(f"opencwm {opencwm.__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["trace"], ["trace", "x.py", "--limit-frames", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["trace", "x.py", "--limit-frames", "0"]])
 def test_a_wrong_command_line_exits_with_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -211,6 +214,24 @@ def test_trace_steps_and_limits(file):
         run("trace", file, "--call", "f('ab')", "--limit-frames", 3).stdout.splitlines()[-1]
         == "3 frames; cut off: limit on frames (--limit-frames)"
     )
+
+
+def test_the_core_is_chosen_and_told(file):
+    told = run("trace", "--core", "python")
+    assert told.exit_code == 0 and told.stdout == ""
+    assert told.stderr == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
+    assert "the Python core" in result.stderr
+    assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
+    assert "name a Python file" in refused(run("trace"), 2)
+
+
+def test_calls_can_be_stepped_over(file):
+    result = run("trace", file, "--call", "f('ab')", "--json", "--select", "depth < 1")
+    assert [json.loads(line).get("event") for line in result.stdout.splitlines()[1:-1]] == ["call", "line", "return"]
+    assert "cannot read 'depth'" in refused(run("trace", file, "--call", "f('a')", "--select", "depth"), 2)
+    assert "leaves no frame" in refused(run("trace", file, "--call", "f('a')", "--select", "function == 'g'"), 2)
 
 
 def test_an_exception_is_shown_and_is_no_failure(file):

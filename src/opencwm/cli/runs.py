@@ -19,6 +19,8 @@ from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
+    from opencwm.trace.core import Name
+    from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from opencwm.world.protocol import Prediction, Run
 
 FRAMES, SECONDS = 1000, 10.0
+
+
+class CoreName(StrEnum):
+    """The recorder's cores (`trace/core.py`)."""
+
+    auto = "auto"
+    c = "c"
+    python = "python"
 
 
 class Format(StrEnum):
@@ -54,7 +64,9 @@ Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help
 
 
 def trace(
-    file: File,
+    file: Annotated[
+        str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE", show_default=False)
+    ] = None,
     call: Call = None,
     as_json: Json = False,
     form: Annotated[
@@ -63,6 +75,18 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="CONDITION",
+            help="Step over all other calls, as in \"function == 'f*' and depth < 2\".",
+        ),
+    ] = None,
+    core: Annotated[
+        CoreName | None,
+        typer.Option("--core", help="The recorder's core. It says which it is and why; without FILE, only that."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
 ) -> None:
     """Run a program and show what it did, line by line.
@@ -75,10 +99,18 @@ def trace(
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    chosen = _core(core)
+    if file is None:
+        if core is None:
+            raise Unusable("name a Python file, or - for standard input")
+        return
+    condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = record_program(program, limits_of(limit_frames, seconds), steps=steps, output=printed)
+        recorded = record_program(program, limits_of(limit_frames, seconds), steps=steps, output=printed, core=chosen)
+    if condition is not None:
+        recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -162,11 +194,44 @@ def limits_of(frames: int, seconds: float) -> Limits:
     return Limits(frames=frames, seconds=seconds)
 
 
-def record_program(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+def record_program(
+    program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None, core: Name | None = None
+) -> Trace:
     """Run a program in a process of its own. Raises RecordError."""
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, limits=limits, steps=steps, output=output)
+    return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+
+
+def _core(name: CoreName | None) -> Name:
+    """The recorder's core, and on standard error which it is and why, if it was asked for or is the slow one."""
+    from opencwm.trace.core import CoreError, choose
+
+    try:
+        chosen = choose(name.value if name else None)
+    except CoreError as error:
+        raise Unusable(str(error)) from None
+    if name is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
+    return chosen.name
+
+
+def _condition(text: str) -> Predicate:
+    from opencwm.trace.filters import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _selected(recorded: Trace, condition: Predicate) -> Trace:
+    from opencwm.trace.filters import keep
+
+    try:
+        return keep(recorded, condition)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
 
 
 def load_world(weights: Path | None) -> LocalWorld:

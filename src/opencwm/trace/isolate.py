@@ -27,6 +27,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
+from opencwm.trace.core import Name, choose
 from opencwm.trace.frames import Outcome, Trace, read_jsonl
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import OUTPUT_BYTES, Recordable, RecordError
@@ -37,7 +38,12 @@ _WATCH_SECONDS = 0.1
 
 
 def record_isolated(
-    program: Recordable, *, limits: Limits | None = None, steps: bool = False, output: TextIO | None = None
+    program: Recordable,
+    *,
+    limits: Limits | None = None,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in a child process.
 
@@ -55,6 +61,7 @@ def record_isolated(
         "entry_line": program.entry_line,
         "limits": dataclasses.asdict(limits),
         "steps": steps,
+        "core": choose(core).name,
         "output": output is not None,
     }
     folder = tempfile.mkdtemp(prefix="cwm-")
