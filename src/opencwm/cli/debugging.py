@@ -48,6 +48,9 @@ def debug(
     export: Annotated[
         Path | None, typer.Option("--export", metavar="RUN.HTML", help="Write the whole run as one HTML file to share.")
     ] = None,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Serve a coding agent: MCP over standard input and output.")
+    ] = False,
     port: Annotated[
         int | None,
         typer.Option("--port", metavar="N", min=0, max=65535, help="Listen there instead; 0: any free one."),
@@ -72,8 +75,11 @@ def debug(
     sources = _sources(weights, limit_frames, seconds)
     if port is not None and not (dap or web):
         raise Unusable("--port goes with --dap or --web")
-    if sum((dap, web, export is not None)) > 1:
-        raise Unusable("--dap, --web and --export exclude each other: choose one")
+    if sum((dap, web, mcp, export is not None)) > 1:
+        raise Unusable("--dap, --web, --mcp and --export exclude each other: choose one")
+    if mcp:
+        _serve_agent(sources)
+        return
     if dap:
         _serve_editor(_opener(file, call, mode, sources, trace, stop_below), port)
         return
@@ -178,6 +184,14 @@ def _serve_page(session: Session, title: str, port: int) -> None:
         server.serve(session, title=title, port=port, ready=lambda address: typer.echo(f"open {address}", err=True))
     except PortInUse as error:
         raise Unusable(str(error)) from None
+
+
+def _serve_agent(sources: Sources) -> None:
+    try:
+        from opencwm.debug.agents import Agents
+    except ImportError as error:
+        raise Unusable(f"the server for agents needs {error.name}: pip install 'opencwm[mcp]'") from None
+    Agents(sources).server().run("stdio")
 
 
 def _sources(weights: Path | None, frames: int, seconds: float) -> Sources:

@@ -34,8 +34,7 @@ MOST_FRAMES = 200
 WAIT_SECONDS = 60.0
 ABOUT = """Step through Python code without running it (a model predicts each frame) or with running it (recorded), both
 forwards and backwards. predict_run opens a session and gives its first frames; step walks it; why_diverged says where
-and why a prediction parts from the real run; inputs_reaching finds arguments that reach a line or give a value, verified
-by running; compare_runs finds the first state in which two versions or two calls differ."""
+and why a prediction parts from the real run; compare_runs finds the first state in which two versions or calls differ."""
 Mode = Literal["predicted", "real", "both", "hybrid"]
 Movement = Literal[
     "step", "next", "return", "out", "continue", "back", "back_over", "back_out", "reverse", "goto", "until", "before"
@@ -65,7 +64,7 @@ class Agents:
     def server(self) -> MCPServer:
         """The server with its tools."""
         server = MCPServer("cwm", instructions=ABOUT, version=opencwm.__version__, log_level="ERROR")
-        for tool in (self.predict_run, self.step, self.why_diverged, self.inputs_reaching, self.compare_runs):
+        for tool in (self.predict_run, self.step, self.why_diverged, self.compare_runs):
             server.add_tool(tool)
         return server
 
@@ -115,27 +114,9 @@ class Agents:
         with self._lock:
             return self._said(lambda: self._why(source, call))
 
-    def inputs_reaching(
-        self, source: str, function: str, line: int | None = None, value: str | None = None, tries: int = 200
+    def compare_runs(
+        self, source: str, call: str, other_source: str | None = None, other_call: str | None = None
     ) -> Answer:
-        """Arguments with which `function` of `source` reaches `line`, or returns `value` (or raises it).
-
-        Candidates are made up from types, literals and uses, and drawn from the model; each is verified by running it
-        in a sandbox, and only verified ones are told. None found does not prove that there are none.
-        """
-        from opencwm.debug.inverse import inputs_reaching
-
-        with self._lock:
-            found = self._said(
-                lambda: inputs_reaching(source, function, line=line, value=value, tries=min(tries, 1000), sources=self.sources)
-            )
-            return {
-                "verified": [{"call": one.call, "gives": cut(one.value), "reached_at_frame": one.frame} for one in found.verified],
-                "tried": found.tried,
-                "note": found.note,
-            }
-
-    def compare_runs(self, source: str, call: str, other_source: str | None = None, other_call: str | None = None) -> Answer:
         """Run two versions of a program, or one with two calls, and tell the first state in which they differ."""
         with self._lock:
             return self._said(lambda: self._compare(source, call, other_source or source, other_call or call))
@@ -177,7 +158,11 @@ class Agents:
         if lane is None:
             return {"problem": session.reality.error if session.reality and session.reality.error else "not there yet"}
         frames = lane.timeline.predictions
-        return {"outcome": str(lane.timeline.outcome), "result": cut(frames[-1].frame.value), "parting": parting(session)}
+        return {
+            "outcome": str(lane.timeline.outcome),
+            "result": cut(frames[-1].frame.value),
+            "parting": parting(session),
+        }
 
     def _step(
         self,
@@ -222,11 +207,14 @@ class Agents:
         found = found or session.parting()
         if found is None:
             return {"parting": None, "note": f"all {session.timeline.known} predicted frames are what really happens"}
+        real = session.lanes[1]
         last = range(max(0, found.index - 5), min(found.index + 1, session.timeline.known))
         return {
             "parting": parting(session),
             "predicted": [frame_row(session.lane, number) for number in last],
-            "real": [frame_row(session.lanes[1], number) for number in last if number < session.lanes[1].timeline.known],
+            "real": [
+                frame_row(session.lanes[1], number) for number in last if number < session.lanes[1].timeline.known
+            ],
         }
 
     def _compare(self, source: str, call: str, other_source: str, other_call: str) -> Answer:
@@ -235,7 +223,7 @@ class Agents:
         other = Session(programs[1], self.sources, "real")
         traces = [session.record(program) for program in programs]
         found = compare(traces[1], traces[0]).divergence
-        results = {"first": _ended(session), "second": _ended(other)}
+        results = {"first": ended(session.timeline), "second": ended(other.timeline)}
         if found is None:
             return results | {"difference": None, "note": "no frame differs"}
         rows = [
@@ -321,6 +309,7 @@ def cut(text: str | None) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _ended(session: Session) -> Answer:
-    timeline = session.timeline
-    return {"outcome": str(timeline.outcome), "result": cut(timeline.predictions[-1].frame.value), "frames": timeline.known}
+def ended(timeline: Timeline) -> Answer:
+    """How a run that is known whole ended."""
+    result = timeline.predictions[-1].frame.value if timeline.predictions else None
+    return {"outcome": str(timeline.outcome), "result": cut(result), "frames": timeline.known}
