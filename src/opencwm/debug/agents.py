@@ -34,7 +34,7 @@ MOST_FRAMES = 200
 WAIT_SECONDS = 60.0
 ABOUT = """Step through Python code without running it (a model predicts each frame) or with running it (recorded), both
 forwards and backwards. predict_run opens a session and gives its first frames; step walks it; why_diverged says where
-and why a prediction parts from the real run; compare_runs finds the first state in which two versions or calls differ."""
+and why a prediction parts from the real run; compare_runs finds the first state in which two runs differ."""
 Mode = Literal["predicted", "real", "both", "hybrid"]
 Movement = Literal[
     "step", "next", "return", "out", "continue", "back", "back_over", "back_out", "reverse", "goto", "until", "before"
@@ -212,9 +212,7 @@ class Agents:
         return {
             "parting": parting(session),
             "predicted": [frame_row(session.lane, number) for number in last],
-            "real": [
-                frame_row(session.lanes[1], number) for number in last if number < session.lanes[1].timeline.known
-            ],
+            "real": [frame_row(real, number) for number in last if number < real.timeline.known],
         }
 
     def _compare(self, source: str, call: str, other_source: str, other_call: str) -> Answer:
