@@ -21,8 +21,19 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        *["--call", "--core", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--select"],
-        *["--steps", "FILE"],
+        *[
+            "--call",
+            "--core",
+            "--diff",
+            "--format",
+            "--git",
+            "--help",
+            "--json",
+            "--limit-frames",
+            "--output",
+            "--sandbox",
+        ],
+        *["--seconds", "--select", "--steps", "FILE"],
     ],
     "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
     "debug": [
@@ -44,12 +55,54 @@ SURFACE = {
         "--weights",
         "[FILE]",
     ],
-    "train": ["--dry-run", "--help", "--set", "CONFIG"],
+    "train": ["--help"],
+    "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
+    "train plot": ["--help", "--key", "--output", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
+    "data traces": [
+        "--contests",
+        "--functions",
+        "--help",
+        "--inputs",
+        "--json",
+        "--keep",
+        "--library",
+        "--modules",
+        "--problems",
+        "--ray",
+        "--seed",
+        "--step-in",
+        "--suite",
+        "--workers",
+        "FOLDER",
+    ],
+    "data verify": ["--help", "--json", "FOLDER"],
+    "data report": ["--help", "--json", "--llama3", "FOLDER"],
+    "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
+    "data plugin": ["--help"],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
+    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data coverage": [
+        "--config",
+        "--data",
+        "--help",
+        "--json",
+        "--least",
+        "--plot",
+        "--programs",
+        "--set",
+        "--start",
+    ],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -106,8 +159,8 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs.load_world", lambda weights: world)
-    monkeypatch.setattr("opencwm.cli.debugging.load_world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda weights: world)
     return world
 
 
@@ -146,7 +199,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -262,6 +316,62 @@ def test_long_and_odd_values_stay_on_the_page(tmp_path):
     assert "\x1b" not in text and "...+" in text
 
 
+def test_a_comparison_of_two_versions(tmp_path, file):
+    new = tmp_path / "new.py"
+    new.write_text(SOURCE.replace("s + s", "s + 'x'"))
+    result = run("trace", "--diff", file, new, "--call", "f('ab')")
+    assert result.exit_code == 0 and "<--" in result.stdout
+    assert "frame 3, line 2: t = s + 'x'  (edited)" in result.stdout
+    assert "the runs part at frame 4: t: was 'abab', now 'abx'" in result.stdout
+    answer = json.loads(run("trace", "--diff", file, new, "--call", "f('ab')", "--json").stdout)
+    assert answer["parting"]["kind"] == "state" and answer["chain"][0]["edited"]
+    assert "do not part" in run("trace", "--diff", file, file, "--call", "f('ab')").stdout
+    assert "takes one of" in refused(run("trace", "--diff", file, new, "--call", "f('ab')", "--steps"), 2)
+
+
+def test_a_comparison_with_a_git_revision(tmp_path, file):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    if subprocess.run([*git, "init", "-q"], capture_output=True).returncode:
+        pytest.skip("git is not installed")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    file.write_text(SOURCE.replace("return t", "return t[1:]"))
+    result = run("trace", "--git", "HEAD", file, "--call", "f('ab')")
+    assert "value: was 'abab', now 'bab'" in result.stdout
+    assert "no double.py at revision NOPE" in refused(run("trace", "--git", "NOPE", file, "--call", "f('ab')"), 2)
+
+
+# data
+
+
+def test_a_corpus_from_the_command_line(tmp_path):
+    (tmp_path / "code.py").write_text("def double(n: int):\n    m = n * 2\n    return m\n")
+    made = run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py", "--inputs", "4")
+    if made.exit_code == 3 and "bwrap" in made.stderr:
+        pytest.skip(made.stderr)
+    assert "functions traced" in made.stdout
+    assert "| functions | code |" in run("data", "report", tmp_path / "corpus").stdout
+    assert "0 differ" in run("data", "verify", tmp_path / "corpus").stdout
+    told = [json.loads(line) for line in run("data", "narrate", tmp_path / "corpus").stdout.splitlines()]
+    assert told and all(line["text"].splitlines()[-1].startswith("The run returns") for line in told)
+    assert "other options" in refused(
+        run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py"), 2
+    )
+
+
+def test_corpora_that_cannot_be_used(tmp_path):
+    assert "nothing to record" in refused(run("data", "traces", tmp_path / "c"), 2)
+    assert "no Python package" in refused(
+        run("data", "traces", tmp_path / "c", "--functions", "no_such_package_at_all"), 2
+    )
+    for command in ("verify", "report", "narrate"):
+        assert "holds no corpus" in refused(run("data", command, tmp_path / "c"), 2)
+
+
+def test_the_plugin_is_one_file_of_python():
+    compile(run("data", "plugin").stdout, "cwm_traces.py", "exec")
+
+
 # predict
 
 
@@ -338,7 +448,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs.load_world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

@@ -13,13 +13,14 @@ import typer
 
 from opencwm.cli.errors import SETUP, Unusable
 from opencwm.cli.progress import progress
-from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, limits_of, load_world, record_program, write_whole
+from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, _limits, _program, _record, _sandboxed, _world, _write
 
 if TYPE_CHECKING:
     from opencwm.debug.dap.adapter import Opener
     from opencwm.debug.session import Mode, Session
     from opencwm.debug.sources import Sources
     from opencwm.programs.program import Program
+    from opencwm.trace.frames import Trace
 
 FRAMES = 10_000
 
@@ -72,7 +73,7 @@ def debug(
     from opencwm.debug.terminal import prompt
 
     mode = _mode(real, both, hybrid, trace)
-    sources = _sources(weights, limit_frames, seconds)
+    sources = _sources(weights, limit_frames, seconds, sandbox=_sandboxed("-" if mcp else file or ""))
     if port is not None and not (dap or web):
         raise Unusable("--port goes with --dap or --web")
     if sum((dap, web, mcp, export is not None)) > 1:
@@ -169,7 +170,7 @@ def _export(session: Session, title: str, path: Path) -> None:
         if session.reality is not None:
             session.reality.wait()
         text = Page(session, title).html(token=None, rows=None)
-    write_whole(path, text)
+    _write(path, text)
     typer.echo(f"{path}: {title}", err=True)
 
 
@@ -194,11 +195,21 @@ def _serve_agent(sources: Sources) -> None:
     Agents(sources).server().run("stdio")
 
 
-def _sources(weights: Path | None, frames: int, seconds: float) -> Sources:
+def _sources(weights: Path | None, frames: int, seconds: float, *, sandbox: bool) -> Sources:
+    """Where runs come from: the model of `weights`, and the interpreter, inside of a sandbox if wanted."""
     from opencwm.debug.sources import Sources
+    from opencwm.sandbox import InfraError
+    from opencwm.trace.recorder import RecordError
 
-    limits = limits_of(frames, seconds)
-    return Sources(lambda: load_world(weights), lambda program: record_program(program, limits))
+    limits = _limits(frames, seconds)
+
+    def record(program: Program) -> Trace:
+        try:
+            return _record(program, limits, sandbox=sandbox)
+        except InfraError as error:
+            raise RecordError(str(error)) from None
+
+    return Sources(lambda: _world(weights), record)
 
 
 def _session(
@@ -250,12 +261,6 @@ def _recorded(path: Path, sources: Sources) -> Session:
         raise Unusable(f"{path} holds no run: write one with cwm trace FILE --json -o {path}")
     program = Program(recorded.context, function=recorded.frames[0].function, origin=str(path))
     return Session(program, sources, "real", given=RecordedRun(recorded))
-
-
-def _program(file: str, call: str | None) -> Program:
-    from opencwm.programs.program import Program
-
-    return Program.read(file, call)
 
 
 def _read_from_terminal() -> None:

@@ -1,4 +1,4 @@
-"""`cwm trace` and `cwm predict`: one program, run or predicted.
+"""`cwm trace`, `cwm predict` and `cwm debug`: one program, run, predicted or walked.
 
 Notable choice: the program itself always runs in a process of its own, within limits; nothing of it runs in this one.
 """
@@ -62,6 +62,15 @@ Weights = Annotated[
 FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
 
+Sandboxed = Annotated[
+    bool | None,
+    typer.Option(
+        "--sandbox/--no-sandbox",
+        help="Run in a sandbox: no network, no files of yours. The default for programs from standard input.",
+        show_default=False,
+    ),
+]
+
 
 def trace(
     file: Annotated[
@@ -87,28 +96,46 @@ def trace(
         CoreName | None,
         typer.Option("--core", help="The recorder's core. It says which it is and why; without FILE, only that."),
     ] = None,
+    sandbox: Sandboxed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
+    diff: Annotated[
+        str | None, typer.Option("--diff", metavar="OLD", help="Compare with the run of this older version of FILE.")
+    ] = None,
+    git: Annotated[
+        str | None, typer.Option("--git", metavar="REV", help="Compare with the run of FILE at this git revision.")
+    ] = None,
 ) -> None:
     """Run a program and show what it did, line by line.
 
-    What the program itself prints goes to standard error.
+    What the program itself prints goes to standard error. A file on your disk runs with your rights, unless you say
+    --sandbox; what comes from standard input runs in a sandbox, if this machine has one (cwm sandbox doctor).
 
     --json prints JSON lines: a header, one object per frame, the outcome.
+
+    With --diff or --git the old version runs too: shown is the first state that parts, and the lines that led there.
     """
     from opencwm.cli import render
+
+    if file is None and core is None:
+        raise Unusable("name a Python file, or - for standard input")
+    if file is not None and (diff is not None or git is not None):
+        if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
+            raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        return
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
     chosen = _core(core)
     if file is None:
-        if core is None:
-            raise Unusable("name a Python file, or - for standard input")
         return
     condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = record_program(program, limits_of(limit_frames, seconds), steps=steps, output=printed, core=chosen)
+        where = _sandboxed(file, sandbox)
+        limits = _limits(limit_frames, seconds)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen, sandbox=where)
     if condition is not None:
         recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
@@ -134,8 +161,28 @@ def trace(
     if output is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:
-        write_whole(output, text)
+        _write(output, text)
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
+
+
+def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+    """Run both versions and show where they part."""
+    from opencwm.cli import diffing
+    from opencwm.programs.program import Program
+    from opencwm.trace.diff import diff as compare
+
+    new = _program(file, call)
+    if git is not None:
+        old = Program.parse(diffing.at_revision(file, git), call, origin=f"{file} at {git}")
+    else:
+        old = _program(diff or "", call)
+    with progress("running"):
+        runs = _record(old, limits), _record(new, limits)
+    found = compare(*runs)
+    if as_json:
+        typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
+    else:
+        diffing.show(*runs, found)
 
 
 def predict(
@@ -162,9 +209,9 @@ def predict(
     real: Trace | None = None
     if check:
         with progress("running"):
-            real = record_program(program, limits_of(limit_frames, seconds))
+            real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
-        run = load_world(weights).run(program)
+        run = _world(weights).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -187,17 +234,26 @@ def _program(file: str, call: str | None) -> Program:
     return Program.read(file, call)
 
 
-def limits_of(frames: int, seconds: float) -> Limits:
-    """The limits that the command line gives."""
+def _limits(frames: int, seconds: float) -> Limits:
     from opencwm.trace.limits import Limits
 
     return Limits(frames=frames, seconds=seconds)
 
 
-def record_program(
-    program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None, core: Name | None = None
+def _record(
+    program: Program,
+    limits: Limits,
+    *,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
+    sandbox: bool = False,
 ) -> Trace:
-    """Run a program in a process of its own. Raises RecordError."""
+    """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
+    if sandbox:
+        from opencwm.programs.untrusted import record_sandboxed
+
+        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
     from opencwm.trace.isolate import record_isolated
 
     return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
@@ -234,8 +290,24 @@ def _selected(recorded: Trace, condition: Predicate) -> Trace:
         raise Unusable(str(error)) from None
 
 
-def load_world(weights: Path | None) -> LocalWorld:
-    """The model of a weights folder, the shipped one by default. Raises WeightsError."""
+def _sandboxed(file: str, wanted: bool | None = None) -> bool:
+    """Whether the program runs in a sandbox: as wanted; else if it does not come from this machine's own disk.
+
+    Where nobody has asked for it and there is none, that is said, and the program runs as before.
+    """
+    if wanted is not None or file != "-":
+        return bool(wanted)
+    from opencwm.sandbox import InfraError, open_sandbox
+
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        typer.echo(f"cwm: running without a sandbox: {error}", err=True)
+        return False
+    return True
+
+
+def _world(weights: Path | None) -> LocalWorld:
     from opencwm.world.local import LocalWorld
 
     return LocalWorld.load(weights)
@@ -292,7 +364,7 @@ class _Counted:
             self.outcome = self._run.outcome
 
 
-def write_whole(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     """The whole file or none of it. Raises Unusable."""
     try:
         partial = path.with_name(path.name + ".partial")

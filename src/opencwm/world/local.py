@@ -1,7 +1,10 @@
 """`LocalWorld`: a model in this process that predicts runs.
 
-Notable choice: a run that outgrows the context goes on from a snapshot, the call stack with all locals and the latest
-frames, so its length is not bounded by the model's context.
+Notable choices:
+- A run that outgrows the context goes on from a snapshot, the call stack with all locals and the latest frames, so its
+  length is not bounded by the model's context.
+- A model whose vocabulary is an earlier, smaller one is given programs in that vocabulary, and only its own tokens are
+  ever offered to it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import torch
 from opencwm.codec.compact import Encoder
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
-from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.codec.tokenizer import FIRST_SIZE, SIZE
 from opencwm.model.constraints import Constraint
 from opencwm.model.engine import ContextFull, Session
 from opencwm.model.transformer import Transformer
@@ -35,12 +38,13 @@ class LocalWorld:
     def __init__(
         self, model: Transformer, *, name: str = "model", max_tokens: int = 1024, python: str = "3.11"
     ) -> None:
-        if model.config.vocab_size < VOCABULARY.size:
+        if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
-                f"the model has {model.config.vocab_size} tokens, the compact codec {VOCABULARY.size}: "
-                "these weights are for another version; train again or take this version's weights"
+                f"the model has {model.config.vocab_size} tokens, the compact codec at least {FIRST_SIZE}: "
+                "these weights are for another codec; train again or take this version's weights"
             )
         self.model = model.eval()
+        self.size = min(model.config.vocab_size, SIZE)
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
@@ -81,7 +85,7 @@ class LocalWorld:
     def start(self, given: Trace, draw: Draw | None = None) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
         try:
-            encoder = Encoder(given)
+            encoder = Encoder(given, self.size)
         except CodecError as error:
             raise WorldError(f"cannot write this program in compact form: {error}") from None
         start = encoder.latest(self.max_tokens * 3 // 4)
@@ -95,7 +99,7 @@ class LocalWorld:
                 "predict a shorter program"
             )
         ids = encoder.window(start, len(given.frames), ending=False).ids
-        reader = Reader.from_prompt(ids)
+        reader = Reader.from_prompt(ids, self.size)
         constraint = Constraint(reader)
         for token in ids[reader.offset :]:
             constraint.push(token)
@@ -109,7 +113,7 @@ class LocalWorld:
         its own frame is complete, and then returns to the truth.
         """
         try:
-            chunks = Encoder(trace).chunks
+            chunks = Encoder(trace, self.size).chunks
         except CodecError as error:
             raise WorldError(f"the trace has no compact form: {error}") from None
         decoder = self.start(self._given(program.context, program.entry_line, ()))
