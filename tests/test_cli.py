@@ -238,9 +238,9 @@ def test_trace_steps_and_limits(file):
 
 def test_the_core_is_chosen_and_told(file):
     told = run("trace", "--core", "python")
-    assert told.exit_code == 0 and told.stdout == ""
-    assert told.stderr == "recording with the Python core: it was asked for\n"
-    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    assert told.exit_code == 0 and told.stderr == ""
+    assert told.stdout == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stdout.startswith("recording with the ")
     result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
     assert "the Python core" in result.stderr
     assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
