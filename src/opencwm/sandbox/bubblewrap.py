@@ -116,7 +116,7 @@ def command(mounts: Sequence[Mount] = (), *, network: bool = False) -> list[str]
 
 def explain(message: str) -> str:
     """What a failed start means and what to do about it."""
-    if "user namespace" in message or "uid map" in message or "setns user" in message:
+    if "namespace" in message or "uid map" in message or "setns user" in message:
         return (
             f"{message}. This kernel or container forbids user namespaces. Allow them "
             "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000, or on Ubuntu "
