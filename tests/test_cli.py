@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import opencwm
 from opencwm import Outcome, Prediction, Program, WorldError, read_jsonl, record_isolated
 from opencwm.cli.app import app
+from opencwm.sandbox import InfraError, open_sandbox
 
 ROOT = Path(__file__).parents[1]
 SURFACE = {
@@ -269,7 +270,7 @@ def test_each_example_is_a_program(example):
 
 
 def test_what_a_program_prints_goes_to_standard_error():
-    result = run("trace", "-", "--call", "f()", "--json", stdin="def f():\n    print('hello')\n")
+    result = run("trace", "-", "--call", "f()", "--json", "--no-sandbox", stdin="def f():\n    print('hello')\n")
     assert result.stderr == "hello\n" and "hello" not in result.stdout.replace("print('hello')", "")
 
 
@@ -334,6 +335,32 @@ def test_corpora_that_cannot_be_used(tmp_path):
 
 def test_the_plugin_is_one_file_of_python():
     compile(run("data", "plugin").stdout, "cwm_traces.py", "exec")
+
+
+def test_trace_in_a_sandbox(tmp_path):
+    """What comes from standard input runs in one by default, a file on request; both see nothing of this machine."""
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        pytest.skip(str(error))
+    (tmp_path / "secret").write_text("TOP")
+    source = f"def f():\n    return open({str(tmp_path / 'secret')!r}).read()\n"
+    path = tmp_path / "f.py"
+    path.write_text(source)
+    read, refused_ = "returned 'TOP'", "raised FileNotFoundError"
+    assert read in run("trace", path, "--call", "f()").stdout
+    assert refused_ in run("trace", path, "--call", "f()", "--sandbox").stdout
+    assert refused_ in run("trace", "-", "--call", "f()", stdin=source).stdout
+    assert read in run("trace", "-", "--call", "f()", "--no-sandbox", stdin=source).stdout
+
+
+def test_trace_without_a_sandbox(monkeypatch, tmp_path, file):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent")
+    result = run("trace", "-", "--call", "f('ab')", stdin=SOURCE)
+    assert result.stdout.splitlines()[-1] == "7 frames; returned 'abab'"
+    assert result.stderr.startswith("cwm: running without a sandbox: bwrap is not there: install")
+    assert "install bubblewrap" in refused(run("trace", file, "--call", "f('ab')", "--sandbox"), 3)
 
 
 # predict
@@ -451,7 +478,7 @@ def test_a_program_that_cannot_be_used_is_one_line(tmp_path, command, text, call
 
 def test_a_module_that_fails_before_the_entry_is_one_line():
     source = "import nothing_of_that_name\n" + SOURCE
-    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", stdin=source), 2)
+    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", "--no-sandbox", stdin=source), 2)
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path, file):
