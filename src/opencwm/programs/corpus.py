@@ -36,7 +36,7 @@ _Repeated = tuple[Program, Ran, Trace]
 class Recipe:
     """What a corpus is made from.
 
-    `functions` are packages (see `packages.find`), `suites` checkouts whose tests are run, `contests` files of
+    `functions` are packages (see `packages.find`) or modules of them (`toolz::toolz.itertoolz`), `suites` checkouts whose tests are run, `contests` files of
     problems. `inputs` calls are tried per function (or tests per problem), `keep` runs of it are kept. `library` also
     takes functions that import their own package. `modules` bounds the modules per package, `problems` the problems per
     file.
@@ -90,8 +90,12 @@ def plan(recipe: Recipe) -> list[Unit]:
     def add(source: str, where: str, part: str, start: int = 0, stop: int = 0) -> None:
         units.append(Unit(len(units), source, where, part, start, stop))
 
-    for where in recipe.functions:
-        for name in sorted(find(where).paths)[: recipe.modules]:
+    for source in recipe.functions:
+        where, _, only = source.partition("::")
+        names = sorted(find(where).paths)[: recipe.modules]
+        if only and only not in (names := sorted(find(where).paths)):
+            raise HarvestError(f"{where} has no module {only}: it has {', '.join(names[:8])}, ...")
+        for name in [only] if only else names:
             add("functions", where, name)
     for where in recipe.contests:
         count = contests.count(Path(where))
