@@ -10,7 +10,7 @@ Notable choices:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,13 @@ _MIX = np.random.default_rng(20251125).integers(1, 1 << 31, size=(2, HASHES), dt
 
 def signature(trace: Trace) -> bytes:
     """The MinHash of a run: 64 numbers of 32 bits, 256 bytes."""
+    return minhash(_steps(trace))
+
+
+def minhash(parts: Iterable[str]) -> bytes:
+    """The signature of any set of texts."""
     hashes = {
-        int.from_bytes(hashlib.blake2b(step.encode("utf-8", "replace"), digest_size=4).digest())
-        for step in _steps(trace)
+        int.from_bytes(hashlib.blake2b(part.encode("utf-8", "replace"), digest_size=4).digest()) for part in parts
     }
     if not hashes:
         return bytes(4 * HASHES)
