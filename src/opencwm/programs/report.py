@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from opencwm.codec import cwm
 from opencwm.codec.cwm import TextTokenizer
 from opencwm.programs.store import Store
-from opencwm.programs.verify import Verified
+from opencwm.programs.verify import VERIFIED, Verified
 from opencwm.trace.store import unpack
 
 
@@ -40,6 +41,7 @@ class Report:
     counts: dict[str, int]
     bytes: int
     seconds: float
+    verified: dict[str, Any] | None
 
     def to_json(self) -> dict[str, object]:
         """The report as plain data."""
@@ -64,6 +66,7 @@ class Report:
             f"{speed} ({self.seconds:,.0f} s with everything, from source to shard); {size}.",
             _table(("seen and done", "count"), seen),
             _table(("left out, by reason", "count"), left_out),
+            _verified(self.verified),
         ])  # fmt: skip
 
 
@@ -85,7 +88,8 @@ def measure(store: Store, tokenizer: TextTokenizer | None = None) -> Report:
         for (source, package), (n, frames, compact, tokens, r, d) in sorted(groups.items())
     )
     size = sum(shard["bytes"] for shard in store.manifest["shards"])
-    return Report(found, dict(store.manifest["counts"]), size, float(store.manifest["seconds"]))
+    seconds = float(store.manifest["seconds"])
+    return Report(found, dict(store.manifest["counts"]), size, seconds, store.noted(VERIFIED))
 
 
 def summary(store: Store) -> str:
@@ -111,6 +115,25 @@ def mismatches(found: Verified) -> str:
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")
     return "\n".join(lines)
+
+
+def _verified(found: Mapping[str, Any] | None) -> str:
+    """What `cwm data verify` has left in the folder."""
+    if found is None:
+        return "Not verified yet: run `cwm data verify`."
+    differing = sum(found["mismatches"].values())
+    text = (
+        f"Verified {found['when']}: {found['seen']:,} traces run again, {differing:,} differ "
+        f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that changes "
+        f"from run to run, {found['rate']:.2%}."
+    )
+    rows = [
+        (name, count, found["mismatches_repeatable"].get(name, 0), found["examples"].get(name, ""))
+        for name, count in sorted(found["mismatches"].items(), key=lambda item: -item[1])
+    ]
+    return text + (
+        "\n\n" + _table(("mismatch, by cause", "traces", "of these repeatable", "as in"), rows) if rows else ""
+    )
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

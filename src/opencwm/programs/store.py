@@ -177,6 +177,17 @@ class Store:
         self.manifest["seconds"] = round(float(self.manifest["seconds"]) + seconds, 1)
         self._write(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())
 
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep a small record beside the manifest."""
+        self._write(self.folder / name, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """A record that was kept; None without one."""
+        try:
+            return dict(json.loads((self.folder / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
+
     def _load(self) -> None:
         """What the finished shards hold already; files that no manifest names are left from a kill."""
         if self._loaded:
