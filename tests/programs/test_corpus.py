@@ -356,6 +356,8 @@ def jobs(tmp_path, monkeypatch):
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
                 return n
+            def full(n):
+                raise OSError(28, "No space left on device")
             def killed(n):
                 if n == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -386,6 +388,23 @@ def test_a_unit_that_kills_its_workers_is_given_up(jobs):
     found = dict(workers.run(jobs.killed, range(5), workers=2))
     assert found.pop(2) == workers.Died("the worker was killed by signal 9")
     assert found == {0: 0, 1: 1, 3: 3, 4: 4}
+
+
+def test_what_a_worker_raises_is_raised_here(jobs):
+    with pytest.raises(OSError, match="No space left"):
+        list(workers.run(jobs.full, range(5), workers=2))
+
+
+def test_no_room_for_temporary_files_stops_the_build(tmp_path, recipe, monkeypatch):
+    """A unit that cannot work for lack of room is not counted as failed: it is done once there is room."""
+
+    def record(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("opencwm.programs.corpus.record_batch", record)
+    with pytest.raises(StoreError, match="the disk is full"):
+        build(recipe, tmp_path / "c")
+    assert Store(tmp_path / "c").done() == set()
 
 
 @pytest.mark.slow

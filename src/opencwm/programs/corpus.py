@@ -23,7 +23,7 @@ from opencwm.programs.harvest import HarvestedFunction, functions
 from opencwm.programs.packages import HarvestError, Package, find
 from opencwm.programs.program import Program
 from opencwm.programs.shrink import same_run, shrunk
-from opencwm.programs.store import Part
+from opencwm.programs.store import Part, is_full
 from opencwm.programs.usage import Usage
 from opencwm.trace.frames import Trace
 
@@ -109,7 +109,10 @@ def plan(recipe: Recipe) -> list[Unit]:
 
 
 def run_unit(recipe: Recipe, unit: Unit) -> Part:
-    """The part of a unit. Whatever a program does, this returns; a fault of ours is counted as a failed unit."""
+    """The part of a unit. Whatever a program does, this returns; a fault of ours is counted as a failed unit.
+
+    Raises what would fail every unit: InfraError without a sandbox, OSError on a full disk.
+    """
     part = Part(unit.number)
     part.counts["units"] += 1
     makers: dict[str, Callable[[Recipe, Unit, Part], None]] = {
@@ -120,6 +123,8 @@ def run_unit(recipe: Recipe, unit: Unit) -> Part:
     try:
         makers[unit.source](recipe, unit, part)
     except (HarvestError, OSError, ValueError, RecursionError, MemoryError) as error:
+        if is_full(error):
+            raise
         part.counts[f"units failed: {type(error).__name__}"] += 1
     part.counts["frames"] += sum(each["frames"] for each in part.rows)
     return part

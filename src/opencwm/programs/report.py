@@ -124,8 +124,8 @@ def _verified(found: Mapping[str, Any] | None) -> str:
     differing = sum(found["mismatches"].values())
     text = (
         f"Verified {found['when']}: {found['seen']:,} traces run again, {differing:,} differ "
-        f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that changes "
-        f"from run to run, {found['rate']:.2%}."
+        f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that "
+        f"changes from run to run, {found['rate']:.2%}."
     )
     rows = [
         (name, count, found["mismatches_repeatable"].get(name, 0), found["examples"].get(name, ""))

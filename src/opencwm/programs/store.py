@@ -237,11 +237,15 @@ class Store:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            reason = "the disk is full" if full else f"cannot write {path}: {error.strerror}"
+            reason = "the disk is full" if is_full(error) else f"cannot write {path}: {error.strerror}"
             raise StoreError(
                 f"{reason}; what was finished is safe in {self.folder}: make room and run it again"
             ) from None
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that there is no room to write."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _parquet(table: pa.Table) -> bytes:
