@@ -42,6 +42,8 @@ class Report:
     bytes: int
     seconds: float
     verified: dict[str, Any] | None
+    recipe: dict[str, Any]
+    machine: str
 
     def to_json(self) -> dict[str, object]:
         """The report as plain data."""
@@ -62,6 +64,9 @@ class Report:
         left_out = [(name, count) for name, count in sorted(self.counts.items()) if ":" in name]
         seen = [(name, count) for name, count in sorted(self.counts.items()) if ":" not in name]
         return "\n\n".join([
+            "# A corpus of recorded runs\n\nPrinted by `cwm data report`; `cwm data traces` built it.",
+            _recipe(self.recipe),
+            f"Built on: {self.machine}." if self.machine else "",
             _table(names, rows),
             f"{speed} ({self.seconds:,.0f} s with everything, from source to shard); {size}.",
             _table(("seen and done", "count"), seen),
@@ -88,8 +93,16 @@ def measure(store: Store, tokenizer: TextTokenizer | None = None) -> Report:
         for (source, package), (n, frames, compact, tokens, r, d) in sorted(groups.items())
     )
     size = sum(shard["bytes"] for shard in store.manifest["shards"])
-    seconds = float(store.manifest["seconds"])
-    return Report(found, dict(store.manifest["counts"]), size, seconds, store.noted(VERIFIED))
+    manifest = store.manifest
+    return Report(
+        groups=found,
+        counts=dict(manifest["counts"]),
+        bytes=size,
+        seconds=float(manifest["seconds"]),
+        verified=store.noted(VERIFIED),
+        recipe=dict(manifest["recipe"]),
+        machine=str(manifest.get("machine", "")),
+    )
 
 
 def summary(store: Store) -> str:
@@ -114,6 +127,17 @@ def mismatches(found: Verified) -> str:
     ]
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")
+    return "\n".join(lines)
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    """What the corpus was made from, in a few lines; of paths the last part."""
+    lines = []
+    for kind in ("functions", "suites", "contests"):
+        if sources := recipe.get(kind):
+            lines.append(f"- {kind}: {', '.join(str(source).rpartition('/')[2] for source in sources)}")
+    rest = {key: value for key, value in recipe.items() if key not in ("functions", "suites", "contests")}
+    lines.append(f"- {', '.join(f'{key} {value}' for key, value in rest.items() if value is not None)}")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,8 +174,13 @@ class Store:
         self._rows, self._bytes, self._counts, self._taken = [], 0, Counter(), []
 
     def note_seconds(self, seconds: float) -> None:
-        """Add to the time that the corpus has taken, for the report."""
+        """Add to the time that the corpus has taken, and say on what machine, for the report."""
         self.manifest["seconds"] = round(float(self.manifest["seconds"]) + seconds, 1)
+        load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
+        self.manifest["machine"] = (
+            f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores; load average over the "
+            f"last quarter of an hour, others' work included, {load:.1f}"
+        )
         self._write(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())
 
     def note(self, name: str, content: Mapping[str, Any]) -> None:
