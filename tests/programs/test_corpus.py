@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -279,6 +280,22 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, recipe):
         process.wait()
     build(recipe, tmp_path / "cut")
     assert shards(tmp_path / "cut") == shards(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_a_worker_killed_in_the_middle_of_a_build_costs_nothing(tmp_path, recipe):
+    build(recipe, tmp_path / "whole")
+    killed = []
+
+    def kill_one(progress):
+        if not killed and (children := multiprocessing.active_children()):
+            killed.append(children[0].pid)
+            os.kill(children[0].pid, signal.SIGKILL)
+
+    store = build(recipe, tmp_path / "hurt", workers=2, progress=kill_one)
+    assert killed
+    assert shards(tmp_path / "hurt") == shards(tmp_path / "whole")
+    assert not any("units failed" in reason for reason in store.manifest["counts"])
 
 
 @pytest.mark.usefixtures("sandbox_works")
