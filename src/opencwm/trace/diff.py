@@ -205,9 +205,10 @@ class _Search:
         frame = self.end = parting.new
         if parting.kind in ("way", "end"):
             at = next(index for index, (_, j) in enumerate(self.pairs) if j == frame)
-            edited = [j for j in self._alone(at) if self.new.frames[j].line in self.lines.edited and j <= frame]
-            for branch in edited or [self._line_before(frame)]:
-                self._explain(branch, (), links)
+            alone = [j for j in self._alone(at) if j <= frame]
+            causes: list[int | None] = [j for j in alone if self.new.frames[j].line in self.lines.edited]
+            for cause in causes or [self._line_before(frame)]:
+                self._explain(cause, (), links)
         elif parting.kind == "value":
             self._explain(self._line_before(frame), parting.changes, links)
         else:
