@@ -28,7 +28,11 @@ SURFACE = {
         *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
         *["--weights", "--world", "FILE"],
     ],
-    "debug": ["--call", "--help", "--llama3", "--model", "--real", "--weights", "--world", "FILE"],
+    "debug": [
+        *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--seconds", "--stop-below", "--trace"],
+        *["--web", "--weights", "--world", "[FILE]"],
+    ],
     "serve": [
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
         *["--port", "--precision", "--queue", "--threads", "MODEL"],
@@ -120,6 +124,7 @@ def guess(monkeypatch):
 
     world = Guess()
     monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda *options: world)
     return world
 
 

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -251,37 +250,6 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-    world: Address = None,
-    model: Model = None,
-    llama3: Llama3 = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS), sandbox=_sandboxed(file)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights, world, model, llama3).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
-
-
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
@@ -447,11 +415,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

@@ -98,7 +98,7 @@ class RemoteWorld:
     def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
         """Predict a run, or go on after given frames. Raises WorldError."""
         given = Trace(program.context, program.entry_line, tuple(prefix), TRUNCATED, self.python)
-        return CompactRun(self, given) if self.compact else CwmRun(self, given, program.entry)
+        return CompactRun(self.start, given) if self.compact else CwmRun(self, given, program.entry)
 
     def start(self, given: Trace) -> RemoteDecoder:
         """A decoder of compact tokens that goes on after the frames of `given`."""
