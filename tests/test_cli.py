@@ -42,6 +42,7 @@ SURFACE = {
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
     "data": ["--help"],
     "data traces": [
         "--contests",
