@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from opencwm.programs.write.grammar import Grammar
@@ -15,5 +16,21 @@ if TYPE_CHECKING:
     from opencwm.programs.write.writer import Writer
 
 GRAMMAR = Grammar((TEXT, NUMBERS, TRUTH, COLLECTIONS, MORE))
+_active: list[Grammar] = [GRAMMAR]
 LEAVES: dict[str, Callable[[Writer], tuple[str, int]]] = {}
 FORMS: dict[str, Callable[[Writer, str, int], tuple[str, int]]] = {}
+
+
+def active() -> Grammar:
+    """The grammar that programs are being written by."""
+    return _active[-1]
+
+
+@contextmanager
+def using(grammar: Grammar) -> Iterator[None]:
+    """Write by another grammar for a while."""
+    _active.append(grammar)
+    try:
+        yield
+    finally:
+        _active.pop()

@@ -37,7 +37,7 @@ _LONGEST_OF_ALL = 1100
 
 
 def compose(rng: random.Random, difficulty: float, only: str | None = None) -> tuple[str, str]:
-    """Source and call of a program; `only` "drills" or "programs", or None for both."""
+    """Source and call of a program; `only` "drills", "programs" or "exceptions", or None for all."""
     while True:
         longest, source, call = _any(rng, difficulty, only)
         if len(source) <= longest:
@@ -45,6 +45,8 @@ def compose(rng: random.Random, difficulty: float, only: str | None = None) -> t
 
 
 def _any(rng: random.Random, difficulty: float, only: str | None) -> tuple[int, str, str]:
+    if only == "exceptions":
+        return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "exceptions"))
     if only == "drills" or (only is None and rng.random() < 0.45 - 0.5 * difficulty):
         if rng.random() < 0.25:
             return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "micro"))
