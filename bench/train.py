@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opencwm.model.transformer import Transformer
+from opencwm.train.data_settings import DataSettings
 from opencwm.train.loss import MicroBatch, Objective, micro_batches
 from opencwm.train.optim import Optimiser
 from opencwm.train.pack import Packer
 from opencwm.train.run import build_model
-from opencwm.train.data_settings import DataSettings
 from opencwm.train.settings import ModelSettings, OptimiserSettings
 from opencwm.train.streams import open_training
 

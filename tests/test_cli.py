@@ -21,21 +21,22 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        "--call",
-        "--diff",
-        "--format",
-        "--git",
-        "--help",
-        "--json",
-        "--limit-frames",
-        "--output",
-        "--sandbox",
-        "--seconds",
-        "--steps",
-        "FILE",
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
     ],
-    "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
-    "debug": ["--call", "--help", "--real", "--weights", "FILE"],
+    "predict": [
+        *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
+        *["--weights", "--world", "FILE"],
+    ],
+    "debug": [
+        *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--seconds", "--stop-below", "--trace"],
+        *["--web", "--weights", "--world", "[FILE]"],
+    ],
+    "serve": [
+        *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
+        *["--port", "--precision", "--queue", "--threads", "MODEL"],
+    ],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],
@@ -45,43 +46,25 @@ SURFACE = {
     "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
     "data": ["--help"],
     "data traces": [
-        "--contests",
-        "--functions",
-        "--help",
-        "--inputs",
-        "--json",
-        "--keep",
-        "--library",
-        "--modules",
-        "--problems",
-        "--ray",
-        "--seed",
-        "--step-in",
-        "--suite",
-        "--workers",
-        "FOLDER",
+        *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
+        *["--problems", "--ray", "--seed", "--step-in", "--suite", "--workers", "FOLDER"],
     ],
     "data verify": ["--help", "--json", "FOLDER"],
     "data report": ["--help", "--json", "--llama3", "FOLDER"],
     "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
     "data plugin": ["--help"],
-    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
-    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
-    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
-    "data coverage": [
-        "--config",
-        "--data",
-        "--help",
-        "--json",
-        "--least",
-        "--plot",
-        "--programs",
-        "--set",
-        "--start",
-    ],
-    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "model": ["--help"],
+    "model inspect": ["--help", "--json", "FOLDER"],
+    "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
+    "model fetch": ["--again", "--help", "FOLDER", "NAME"],
     "sandbox": ["--help"],
     "sandbox doctor": ["--help", "--json"],
     "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
@@ -141,7 +124,8 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda *options: world)
     return world
 
 
@@ -180,7 +164,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path.removesuffix(' run')}".strip() in result.stdout or path in ("eval", "data", "sandbox")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "model", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -198,7 +183,7 @@ def test_version():
     assert run("--version").stdout.startswith(f"opencwm {opencwm.__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["trace"], ["trace", "x.py", "--limit-frames", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["trace", "x.py", "--limit-frames", "0"]])
 def test_a_wrong_command_line_exits_with_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -250,6 +235,24 @@ def test_trace_steps_and_limits(file):
         run("trace", file, "--call", "f('ab')", "--limit-frames", 3).stdout.splitlines()[-1]
         == "3 frames; cut off: limit on frames (--limit-frames)"
     )
+
+
+def test_the_core_is_chosen_and_told(file):
+    told = run("trace", "--core", "python")
+    assert told.exit_code == 0 and told.stdout == ""
+    assert told.stderr == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
+    assert "the Python core" in result.stderr
+    assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
+    assert "name a Python file" in refused(run("trace"), 2)
+
+
+def test_calls_can_be_stepped_over(file):
+    result = run("trace", file, "--call", "f('ab')", "--json", "--select", "depth < 1")
+    assert [json.loads(line).get("event") for line in result.stdout.splitlines()[1:-1]] == ["call", "line", "return"]
+    assert "cannot read 'depth'" in refused(run("trace", file, "--call", "f('a')", "--select", "depth"), 2)
+    assert "leaves no frame" in refused(run("trace", file, "--call", "f('a')", "--select", "function == 'g'"), 2)
 
 
 def test_an_exception_is_shown_and_is_no_failure(file):
@@ -410,7 +413,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

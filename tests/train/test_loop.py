@@ -295,7 +295,9 @@ def test_shipped_configurations_load_and_build(path: Path) -> None:
 
 
 def test_the_32b_stages_share_one_schedule_and_cwm_s_numbers() -> None:
-    pre, mid, sft = (load(TrainConfig, CONFIGS / "cwm-32b" / f"{name}.toml") for name in ("pretrain", "midtrain", "sft"))
+    pre, mid, sft = (
+        load(TrainConfig, CONFIGS / "cwm-32b" / f"{name}.toml") for name in ("pretrain", "midtrain", "sft")
+    )
     assert pre.run.steps * pre.run.tokens_per_batch == pytest.approx(8e12, rel=1e-5)
     assert mid.run.steps * mid.run.tokens_per_batch == pytest.approx(5e12, rel=1e-5)
     assert sft.run.steps * sft.run.tokens_per_batch == pytest.approx(1e11, rel=0.05)

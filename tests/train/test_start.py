@@ -77,9 +77,9 @@ def test_moments_are_fresh_or_carried(first: Path) -> None:
     assert "(step 12)" in said
     assert not any(bool(tensor.any()) for tensor in fresh.values())
     assert all(bool(tensor.any()) for tensor in carried.values())
-    with pytest.raises(StartError, match="weights alone: start.optimiser = carried needs a run"):
+    with pytest.raises(StartError, match=r"weights alone: start\.optimiser = carried needs a run"):
         moments(first / "weights", "carried")
-    with pytest.raises(checkpoint.CheckpointError, match="nothing under optimiser/"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"nothing under optimiser/"):
         moments(first, "carried", "adamw")
 
 
@@ -105,7 +105,9 @@ def test_a_vocabulary_that_has_grown_at_its_end_gets_fresh_rows(tmp_path: Path) 
 def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
     other = small_vocabulary(tmp_path, {"tokenizer": "700-0123456789abcdef"}, 700)
     model = build_model(load(TrainConfig, None, SMALL).model)
-    with pytest.raises(StartError, match=r"another tokenizer \(700-0123456789abcdef, 700 tokens; data.tokenizer is comp"):
+    with pytest.raises(
+        StartError, match=r"another tokenizer \(700-0123456789abcdef, 700 tokens; data.tokenizer is comp"
+    ):
         state.start(StartSettings(other), model, Optimiser(model, OptimiserSettings()), Compact())
 
 

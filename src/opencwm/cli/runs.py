@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import sys
+import math
+import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -15,18 +16,27 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
+    from opencwm.trace.core import Name
+    from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
-    from opencwm.world.local import LocalWorld
-    from opencwm.world.protocol import Prediction, Run
+    from opencwm.world.protocol import Prediction, Run, World
 
 FRAMES, SECONDS = 1000, 10.0
+
+
+class CoreName(StrEnum):
+    """The recorder's cores (`trace/core.py`)."""
+
+    auto = "auto"
+    c = "c"
+    python = "python"
 
 
 class Format(StrEnum):
@@ -50,6 +60,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Weights = Annotated[
     Path | None, typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model.")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option("--world", metavar="URL", help="Ask the model of this server (`cwm serve`, vLLM, ...) instead."),
+]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which of the server's models.")]
+Llama3 = Annotated[
+    Path | None,
+    typer.Option("--llama3", metavar="FILE", help="Llama 3's tokenizer: the server is then sent token ids."),
+]
 FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
 
@@ -64,7 +83,9 @@ Sandboxed = Annotated[
 
 
 def trace(
-    file: File,
+    file: Annotated[
+        str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE", show_default=False)
+    ] = None,
     call: Call = None,
     as_json: Json = False,
     form: Annotated[
@@ -73,6 +94,18 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="CONDITION",
+            help="Step over all other calls, as in \"function == 'f*' and depth < 2\".",
+        ),
+    ] = None,
+    core: Annotated[
+        CoreName | None,
+        typer.Option("--core", help="The recorder's core. It says which it is and why; without FILE, only that."),
+    ] = None,
     sandbox: Sandboxed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
     diff: Annotated[
@@ -93,7 +126,9 @@ def trace(
     """
     from opencwm.cli import render
 
-    if diff is not None or git is not None:
+    if file is None and core is None:
+        raise Unusable("name a Python file, or - for standard input")
+    if file is not None and (diff is not None or git is not None):
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
         _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
@@ -101,12 +136,18 @@ def trace(
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    chosen = _core(core)
+    if file is None:
+        return
+    condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = _record(
-            program, _limits(limit_frames, seconds), steps=steps, output=printed, sandbox=_sandboxed(file, sandbox)
-        )
+        where = _sandboxed(file, sandbox)
+        limits = _limits(limit_frames, seconds)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen, sandbox=where)
+    if condition is not None:
+        recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -169,6 +210,9 @@ def predict(
     check: Annotated[bool, typer.Option("--check", help="Show what really happens beside it.")] = False,
     as_json: Json = False,
     weights: Weights = None,
+    world: Address = None,
+    model: Model = None,
+    llama3: Llama3 = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
 ) -> None:
@@ -189,7 +233,7 @@ def predict(
         with progress("running"):
             real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
-        run = _world(weights).run(program)
+        run = _world(weights, world, model, llama3).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -206,34 +250,6 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS), sandbox=_sandboxed(file)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
-
-
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
@@ -247,16 +263,53 @@ def _limits(frames: int, seconds: float) -> Limits:
 
 
 def _record(
-    program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None, sandbox: bool = False
+    program: Program,
+    limits: Limits,
+    *,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
+    sandbox: bool = False,
 ) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 
-        return record_sandboxed(program, limits=limits, steps=steps, output=output)
+        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, limits=limits, steps=steps, output=output)
+    return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+
+
+def _core(name: CoreName | None) -> Name:
+    """The recorder's core, and on standard error which it is and why, if it was asked for or is the slow one."""
+    from opencwm.trace.core import CoreError, choose
+
+    try:
+        chosen = choose(name.value if name else None)
+    except CoreError as error:
+        raise Unusable(str(error)) from None
+    if name is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
+    return chosen.name
+
+
+def _condition(text: str) -> Predicate:
+    from opencwm.trace.filters import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _selected(recorded: Trace, condition: Predicate) -> Trace:
+    from opencwm.trace.filters import keep
+
+    try:
+        return keep(recorded, condition)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
 
 
 def _sandboxed(file: str, wanted: bool | None = None) -> bool:
@@ -276,10 +329,22 @@ def _sandboxed(file: str, wanted: bool | None = None) -> bool:
     return True
 
 
-def _world(weights: Path | None) -> LocalWorld:
-    from opencwm.world.local import LocalWorld
+def _world(weights: Path | None, address: str | None, model: str | None, llama3: Path | None) -> World:
+    """The world that the options name. Raises WorldError, WeightsError and Unusable."""
+    if address is None:
+        if model is not None or llama3 is not None:
+            raise Unusable("--model and --llama3 belong to --world URL: give that too, or neither of them")
+        from opencwm.world.local import LocalWorld
 
-    return LocalWorld.load(weights)
+        return LocalWorld.load(weights)
+    if weights is not None:
+        raise Unusable("--weights and --world exclude each other: choose one")
+    from opencwm.cli.learning import read_tokenizer
+    from opencwm.world.endpoint import Endpoint
+    from opencwm.world.remote import RemoteWorld
+
+    tokenizer = read_tokenizer(llama3) if llama3 else None
+    return RemoteWorld.connect(Endpoint(address, key=os.environ.get("CWM_API_KEY")), model=model, tokenizer=tokenizer)
 
 
 def _as_json(
@@ -288,7 +353,12 @@ def _as_json(
     """What `cwm predict --json` prints."""
     guess = _trace_json(predicted)
     for record, prediction in zip(guess["frames"], predictions, strict=True):  # type: ignore[call-overload]
-        record |= {"probability": prediction.probability, "branch": prediction.branch, "values": prediction.values}
+        values = {name: _known(chance) for name, chance in prediction.values.items()}
+        record |= {
+            "probability": _known(prediction.probability),
+            "branch": _known(prediction.branch),
+            "values": values,
+        }
     result: dict[str, object] = {"predicted": guess}
     if real is not None and comparison is not None:
         parting = comparison.divergence
@@ -307,6 +377,10 @@ def _as_json(
             },
         }
     return result
+
+
+def _known(chance: float) -> float | None:
+    return None if math.isnan(chance) else chance
 
 
 def _trace_json(trace: Trace) -> dict[str, object]:
@@ -341,11 +415,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

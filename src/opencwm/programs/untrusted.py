@@ -16,6 +16,7 @@ import opencwm.trace
 from opencwm.sandbox import InfraError, Mount, Process, open_sandbox
 from opencwm.sandbox import Limits as SandboxLimits
 from opencwm.trace._lines import Lines
+from opencwm.trace.core import Name
 from opencwm.trace.frames import Trace
 from opencwm.trace.isolate import STARTUP_SECONDS, describe_job, record_isolated
 from opencwm.trace.limits import Limits
@@ -31,7 +32,12 @@ _said: set[str] = set()
 
 
 def record_sandboxed(
-    program: Recordable, *, limits: Limits | None = None, steps: bool = False, output: TextIO | None = None
+    program: Recordable,
+    *,
+    limits: Limits | None = None,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in a sandbox of its own: no network, no files of this machine.
 
@@ -39,7 +45,7 @@ def record_sandboxed(
     if there is no sandbox.
     """
     limits = limits or Limits()
-    job = describe_job(program, limits, steps=steps, output=output is not None)
+    job = describe_job(program, limits, steps=steps, output=output is not None, core=core)
     seconds = STARTUP_SECONDS + limits.seconds
     bounds = SandboxLimits(
         cpu_seconds=math.ceil(seconds),
@@ -59,16 +65,21 @@ def record_sandboxed(
 
 
 def record_untrusted(
-    program: Recordable, *, limits: Limits | None = None, steps: bool = False, output: TextIO | None = None
+    program: Recordable,
+    *,
+    limits: Limits | None = None,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """As `record_sandboxed`; where there is no sandbox, as `record_isolated`, after a warning. Raises RecordError."""
     try:
-        return record_sandboxed(program, limits=limits, steps=steps, output=output)
+        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
     except InfraError as error:
         if str(error) not in _said:
             _said.add(str(error))
             logging.getLogger("opencwm").warning("programs run without a sandbox, as this user: %s", error)
-        return record_isolated(program, limits=limits, steps=steps, output=output)
+        return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
 
 
 class _Run:

@@ -23,6 +23,8 @@ from typing import Any
 _RETURNS = frozenset(dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap)
 _YIELD = dis.opmap["YIELD_VALUE"]
 _RESUME = dis.opmap["RESUME"]
+_CACHE = dis.opmap["CACHE"]
+_CALL = dis.opmap["CALL"]
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _END_ASYNC_FOR = dis.opmap["END_ASYNC_FOR"]
 _ITERATION = frozenset(dis.opmap[name] for name in ("FOR_ITER", "SEND", "END_SEND") if name in dis.opmap)
@@ -89,6 +91,13 @@ class CodeInfo:
         """Whether the instruction at `offset` is a `raise` without an exception."""
         return self.operations[offset] == _RAISE and not self.operations[offset + 1]
 
+    def follows_call(self, offset: int) -> bool:
+        """Whether the instruction before the one at `offset` is a call."""
+        at = offset - 2
+        while at > 0 and self.operations[at] == _CACHE:
+            at -= 2
+        return at >= 0 and self.operations[at] == _CALL
+
     def ends_iteration(self, error: BaseException, offset: int) -> bool:
         """Whether an exception only tells the loop or the await at `offset` that its iterator is done."""
         kind = type(error)
@@ -104,10 +113,11 @@ class CodeInfo:
 class Codes:
     """What is known of the code objects of one recording or of many; `line_of` tells where a code object's `def` is."""
 
-    __slots__ = ("_known", "_line_of")
+    __slots__ = ("_known", "_line_of", "table")
 
     def __init__(self, line_of: Callable[[CodeType], int]) -> None:
         self._line_of = line_of
+        self.table: object = None  # the C core's
         self._known: dict[int, CodeInfo] = {}
 
     def of(self, code: CodeType) -> CodeInfo:

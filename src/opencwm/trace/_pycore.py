@@ -18,10 +18,11 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Literal
 
 from opencwm.trace._bytecode import CodeInfo, Codes, class_namespace
 from opencwm.trace._objects import shared
@@ -31,6 +32,7 @@ from opencwm.trace.limits import Limits
 from opencwm.trace.values import Renderer
 
 _Local = Callable[[FrameType, str, Any], Any]
+_REPEATS = sys.version_info[:2] == (3, 12)  # one line event too many where a branch ends behind a call in Python
 _PROXY = sys.version_info >= (3, 13)  # `f_locals` of a function is a view with slow lookups
 
 
@@ -63,6 +65,7 @@ class Engine:
         self.leaving: _Leaving | None = None
         self.held: list[tuple[Frame, CodeInfo]] = []  # frames of a generator's resumption that may be a mere closing
         self.on_leave = on_leave
+        self.tracer: Tracer | None = None
         self.gentle = gentle
         self.identity = identity
         self.thread = threading.get_ident()
@@ -76,7 +79,11 @@ class Engine:
         self._process = os.getpid()  # a fork goes on recording for itself alone
 
     @property
-    def frames(self) -> tuple[Frame, ...]:
+    def depth(self) -> int:
+        """Recorded activations that are open."""
+        return len(self.stack)
+
+    def make_frames(self) -> tuple[Frame, ...]:
         """The frames recorded so far."""
         return tuple(frame for frame, _ in self._records)
 
@@ -84,6 +91,10 @@ class Engine:
     def codes(self) -> tuple[CodeType, ...]:
         """The code object of each frame."""
         return tuple(info.code for _, info in self._records)
+
+    def release(self) -> None:
+        """Let go of the program's values."""
+        self.stack.clear()
 
     def check(self) -> None:
         """Raise Stop if the program has to end, or its time is up."""
@@ -99,10 +110,8 @@ class Engine:
             return None  # a generator closed or thrown into before its first line
         visit = _Visit(self, info, len(self.stack))
         if self.gentle:
-            try:
+            with self.gently():
                 self._enter(visit, frame)
-            except Stop:
-                self.finish()
             return visit.gentle_event
         self._enter(visit, frame)
         return visit.event
@@ -114,6 +123,17 @@ class Engine:
             self.stop("depth")
         self.stack.append(visit)
         visit.enter(frame)
+
+    @contextmanager
+    def gently(self) -> Iterator[None]:
+        """End the recording, not the program, at a limit or where the interpreter's stack is full."""
+        try:
+            yield
+        except Stop:
+            self.finish()
+        except RecursionError:
+            self.note_stop("recursion")
+            self.finish()
 
     def finish(self) -> None:
         """Record no more."""
@@ -130,6 +150,11 @@ class Engine:
             self.flush()
         except Stop:
             pass
+
+    @property
+    def noted_steps(self) -> bool:
+        """Whether there are steps since the frame before."""
+        return bool(self._steps)
 
     def step(self, node: int, value: Any) -> Any:
         """The function behind `__cwm_step__`: notes the value of a sub-expression and returns it."""
@@ -192,8 +217,19 @@ class Engine:
 class Tracer:
     """Sends the calls of one thread, by `sys.settrace`, to the engines that `route` names for them."""
 
-    def __init__(self, route: Callable[[FrameType], Engine | None]) -> None:
+    def __init__(self, route: Callable[[FrameType], Engine | Literal[False] | None]) -> None:
         self._route = route
+
+    @classmethod
+    def of_file(cls, engine: Engine, filename: str, module_globals: dict[str, Any]) -> Tracer:
+        """A tracer that sends the calls of one file's code with the given globals to one engine."""
+
+        def route(frame: FrameType) -> Engine | None:
+            engine.check()
+            mine = frame.f_code.co_filename == filename and frame.f_globals is module_globals
+            return engine if mine else None
+
+        return cls(route)
 
     def start(self) -> None:
         """Begin in this thread."""
@@ -201,8 +237,14 @@ class Tracer:
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The trace function: every call of a Python function in this thread comes here first."""
-        engine = self._route(frame)
-        return engine.enter(frame) if engine is not None else None
+        try:
+            engine = self._route(frame)
+        except RecursionError:
+            return None
+        if not engine:
+            return None
+        engine.tracer = self
+        return engine.enter(frame)
 
 
 class _Visit:
@@ -236,8 +278,8 @@ class _Visit:
     def event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The local trace function."""
         core = self.core
-        if core.ended:
-            return None
+        if core.ended or sys.gettrace() is not core.tracer:
+            return None  # over, or another trace function has taken over, which leaves this one to its frame
         if core.stopped is not None:  # by the watch: this event may be that of its Stop
             if event == "line":
                 raise Stop
@@ -247,6 +289,8 @@ class _Visit:
         if event == "line":
             if monotonic() > core.deadline:
                 core.stop("seconds")
+            if _REPEATS and core.noted_steps and self._repeats(frame):
+                return self.event
             self.fresh = False
             self.since_raise = True
             self.line = self._line_of(frame)
@@ -262,12 +306,14 @@ class _Visit:
             self._left(frame, arg)
         return self.event
 
+    def _repeats(self, frame: FrameType) -> bool:
+        """Whether a line event is only there because `__cwm_step__` is a function in Python."""
+        return self._line_of(frame) == self.line and self.info.follows_call(frame.f_lasti)
+
     def gentle_event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The local trace function in a program that is not to be stopped."""
-        try:
+        with self.core.gently():
             self.event(frame, event, arg)
-        except Stop:
-            self.core.finish()
         return self.gentle_event
 
     def _raised(self, frame: FrameType, error: BaseException) -> None:

@@ -7,23 +7,21 @@ import sys
 import threading
 from collections.abc import Callable
 from time import monotonic
-from types import FrameType
 from typing import Any
 
-from opencwm.trace._pycore import Engine, Tracer
 from opencwm.trace._stop import Stop, watch
+from opencwm.trace.core import Engine, Tracer
 
 
 class Run:
-    """Calls an entry and has the engine record the code from `filename` whose globals are `module_globals`."""
+    """Calls an entry of the module `module_globals` while `tracer` sends its calls to `engine`."""
 
-    def __init__(self, engine: Engine, filename: str, module_globals: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, tracer: Tracer, module_globals: dict[str, Any]) -> None:
         self.engine = engine
         self.module_globals = module_globals
         self.thread = threading.get_ident()
         self.deadline = 0.0
-        self._filename = filename
-        self._tracer = Tracer(self._route)
+        self._tracer = tracer
         self._process = os.getpid()
         self._entry: Callable[[], object] | None = None
         self._error: BaseException | None = None
@@ -51,6 +49,7 @@ class Run:
         self.engine.active = False
         if self.stopped is None:
             self.engine.settle(self._error)
+        self.engine.release()
         return self._error
 
     def _run_and_leave(self, previous: Any) -> None:
@@ -69,9 +68,3 @@ class Run:
             except BaseException as error:
                 sys.settrace(previous)
                 self._error = error
-
-    def _route(self, frame: FrameType) -> Engine | None:
-        self.engine.check()
-        if frame.f_code.co_filename != self._filename or frame.f_globals is not self.module_globals:
-            return None
-        return self.engine

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+from opencwm.trace.frames import Frame, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,25 @@ def parse(text: str) -> Predicate:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"cannot read the selection {text!r}: {getattr(error, 'msg', error)}; {_FORM}") from None
     return _read(tree.body, text)
+
+
+def keep(trace: Trace, predicate: Predicate) -> Trace:
+    """A trace with only the calls that a predicate selects: all others are stepped over.
+
+    `depth` is that in the result, so `depth < 1` keeps the entry alone. The first call kept becomes the entry. Raises
+    ValueError if nothing is left.
+    """
+    frames: list[Frame] = []
+    kept = [False] * (1 + max((frame.depth for frame in trace.frames), default=0))
+    for frame in trace.frames:
+        depth = sum(kept[: frame.depth])
+        if frame.event == "call":
+            kept[frame.depth] = predicate(Call("__cwm__", "<context>", frame.function, frame.line, depth))
+        if kept[frame.depth]:
+            frames.append(replace(frame, depth=depth))
+    if not frames:
+        raise ValueError(f"the selection {str(predicate)!r} leaves no frame of the run: select another function")
+    return replace(trace, frames=tuple(frames), entry_line=frames[0].line)
 
 
 _FORM = "write it as in  module == 'shop.*' and not function == '_*' and depth < 3"

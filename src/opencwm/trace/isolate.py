@@ -29,6 +29,7 @@ from time import monotonic
 from typing import TextIO
 
 from opencwm.trace._lines import Lines
+from opencwm.trace.core import Name, choose
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import OUTPUT_BYTES, Recordable, RecordError
@@ -39,7 +40,12 @@ _WATCH_SECONDS = 0.1
 
 
 def record_isolated(
-    program: Recordable, *, limits: Limits | None = None, steps: bool = False, output: TextIO | None = None
+    program: Recordable,
+    *,
+    limits: Limits | None = None,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in a child process.
 
@@ -51,7 +57,7 @@ def record_isolated(
     limits = limits or Limits()
     if os.name != "posix":
         raise RecordError("programs can be isolated on POSIX systems only: use record() for programs you trust")
-    job = describe_job(program, limits, steps=steps, output=output is not None)
+    job = describe_job(program, limits, steps=steps, output=output is not None, core=core)
     folder = tempfile.mkdtemp(prefix="cwm-")
     try:
         run = _Run(job, folder, limits, output)
@@ -64,7 +70,7 @@ def record_isolated(
     return run.trace()
 
 
-def describe_job(program: Recordable, limits: Limits, *, steps: bool, output: bool) -> bytes:
+def describe_job(program: Recordable, limits: Limits, *, steps: bool, output: bool, core: Name | None = None) -> bytes:
     """What the child reads on standard input."""
     job = {
         "context": program.context,
@@ -72,6 +78,7 @@ def describe_job(program: Recordable, limits: Limits, *, steps: bool, output: bo
         "entry_line": program.entry_line,
         "limits": dataclasses.asdict(limits),
         "steps": steps,
+        "core": choose(core).name,
         "output": output,
     }
     return json.dumps(job).encode()

@@ -29,10 +29,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from opencwm.trace._bytecode import Codes, definition_lines
-from opencwm.trace._pycore import Engine, Tracer
+from opencwm.trace.core import Engine, Name, choose
 from opencwm.trace.filters import Call, Predicate
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.trace.limits import Limits
@@ -106,6 +106,7 @@ class Recording:
         limits: Limits | None = None,
         quota: Quota | None = None,
         identity: bool = False,
+        core: Name | None = None,
         on_episode: Callable[[Episode], None] | None = None,
     ) -> None:
         if not 0 <= step_in <= 1:
@@ -118,6 +119,7 @@ class Recording:
         self._limits = limits or Limits()
         self._quota = quota or Quota()
         self._identity = identity
+        self._core = choose(core)
         self._on_episode = on_episode or self.episodes.append
         self._codes = Codes(DefinitionLines())
         self._choices: dict[int, _Choice] = {}
@@ -242,7 +244,7 @@ class _Thread:
     """The episodes of one thread: those open, the innermost last, and those whose coroutine is suspended."""
 
     def __init__(self, recording: Recording) -> None:
-        self.tracer = Tracer(self.route)
+        self.tracer = recording._core.tracer(self.route)
         self._recording = recording
         self._name = threading.current_thread().name
         self._open: list[_Open] = []
@@ -253,12 +255,12 @@ class _Thread:
         """Let the choice depend on the test that begins."""
         self._random = Random(f"{self._recording._seed}/{self._recording.test}/{self._name}")
 
-    def route(self, frame: FrameType) -> Engine | None:
-        """The engine that records a call, if any does."""
+    def route(self, frame: FrameType) -> Engine | Literal[False] | None:
+        """The engine that records a call, if any does; False for code of which no call is recorded."""
         recording = self._recording
         choice = recording._choice(frame)
         if choice.never:
-            return None
+            return False
         current = self._open[-1].engine if self._open else None
         if choice.resumes and frame.f_lasti > recording._codes.of(choice.code).start:
             suspended = self._suspended.pop(id(frame), None)
@@ -278,12 +280,12 @@ class _Thread:
         return known if known is not None else predicate(self._call(choice))
 
     def _call(self, choice: _Choice) -> Call:
-        depth = sum(len(item.engine.stack) for item in self._open)
+        depth = sum(item.engine.depth for item in self._open)
         return replace(choice.call, depth=depth, test=self._recording.test)
 
     def _begin(self, frame: FrameType, choice: _Choice) -> Engine:
         recording = self._recording
-        engine = Engine(
+        engine = recording._core.engine(
             recording._limits, recording._codes, gentle=True, on_leave=self._left, identity=recording._identity
         )
         self._open.append(_Open(engine, self._call(choice), id(frame), recording._codes.of(choice.code).line))
@@ -302,7 +304,7 @@ class _Thread:
         engine = item.engine
         if engine.stopped is None:
             engine.settle(None)
-        frames = engine.frames
+        frames = engine.make_frames()
         if frames:
             episode = Episode(item.call, item.line, frames, engine.codes, _outcome(engine, frames[-1]), self._name)
             self._recording._deliver(episode)

@@ -24,8 +24,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol, TextIO
 
 from opencwm.trace._bytecode import CodeInfo, Codes, definition_lines
-from opencwm.trace._pycore import Engine
 from opencwm.trace._run import Run
+from opencwm.trace.core import Name, choose
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.values import render
@@ -61,13 +61,14 @@ def record(
     tree: ast.Module | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     on_stop: Callable[[str], None] | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in this process.
 
     `steps` records the values of sub-expressions too, `identity` which names share an object. What the program prints
     goes to `output`, up to 1 MB, and is dropped without it. `tree` is the context's syntax tree, if the caller has it
     (with `steps` it is rewritten in place). `on_frame` is called with each frame when it is recorded, `on_stop` with
-    the reason when a limit is crossed.
+    the reason when a limit is crossed. `core` chooses between the core in C and that in Python (`trace/core.py`).
 
     An uncaught `SystemExit` gives the outcome `truncated (exit)`; a KeyboardInterrupt of the user is raised. Raises
     RecordError if the context does not compile, its module body fails, or it has no such entry.
@@ -79,17 +80,19 @@ def record(
         code, lines = _compile(program.context, steps, tree)
         module = ModuleType(MODULE)
         codes = Codes(lambda code: lines.get((code.co_firstlineno, code.co_name), code.co_firstlineno))
-        engine = Engine(limits, codes, on_frame=on_frame, on_stop=on_stop, identity=identity)
+        chosen = choose(core)
+        engine = chosen.engine(limits, codes, on_frame=on_frame, on_stop=on_stop, identity=identity)
+        tracer = chosen.tracer_of_file(engine, FILENAME, module.__dict__)
         if steps:
             module.__dict__["__cwm_step__"] = engine.step
         surroundings = _Surroundings(module, limits, output)
         try:
-            outcome = _run(Run(engine, FILENAME, module.__dict__), code, module, program.entry)
+            outcome = _run(Run(engine, tracer, module.__dict__), code, module, program.entry)
         finally:
             if os.getpid() != process:
                 os._exit(0)  # the program has forked, and this is the child: the caller goes on in the parent alone
             surroundings.leave()
-    return Trace(program.context, program.entry_line, engine.frames, outcome, PYTHON)
+    return Trace.with_frames_later(program.context, program.entry_line, engine.make_frames, outcome, PYTHON)
 
 
 def _run(run: Run, code: CodeType, module: ModuleType, entry: str) -> Outcome:

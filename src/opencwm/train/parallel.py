@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
@@ -124,7 +125,9 @@ def _meet(backend: str) -> None:
     has names of its own in it."""
     store, rank, size = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    dist.init_process_group(backend, store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size)
+    dist.init_process_group(
+        backend, store=distributed_c10d.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size
+    )
 
 
 def parallelise(objective: Objective, settings: ParallelSettings, world: World) -> None:
