@@ -153,3 +153,11 @@ def test_functions_of_the_data_run_with_fuzzed_inputs() -> None:
     function = next(f for f in functions if f.origin.startswith("mbpp"))
     calls = [function.call(run) for run in range(20)]
     assert len(set(calls)) > 8 and calls == [function.call(run) for run in range(20)]
+
+
+@pytest.mark.slow
+def test_twenty_thousand_programs_are_made_without_a_crash() -> None:
+    mix = Mix(MixConfig())
+    made = [mix.make(index).rejected for index in range(20_000)]
+    rejected = Counter(reason.partition(":")[0] for reason in made if reason)
+    assert rejected.total() < 0.02 * 20_000, rejected
