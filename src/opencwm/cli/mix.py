@@ -135,6 +135,7 @@ def coverage(
     picture: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="With --data: draw the distributions (a PNG).")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also one row for every feature of Python.")] = False,
     as_json: Json = False,
 ) -> None:
     """Which statements, operators, builtins, methods and exceptions of Python the training stream holds, how often."""
@@ -155,6 +156,8 @@ def coverage(
     if picture is not None and reference is not None:
         plot(profile, reference, picture, names=("stream", data.stem if data else ""))
     typer.echo(json.dumps(found.to_json()) if as_json else found.table())
+    if everything and not as_json:
+        typer.echo("\n" + found.rows())
 
 
 def semantics(
