@@ -21,22 +21,18 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        *[
-            "--call",
-            "--core",
-            "--diff",
-            "--format",
-            "--git",
-            "--help",
-            "--json",
-            "--limit-frames",
-            "--output",
-            "--sandbox",
-        ],
-        *["--seconds", "--select", "--steps", "FILE"],
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
     ],
-    "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
-    "debug": ["--call", "--help", "--real", "--weights", "FILE"],
+    "predict": [
+        *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
+        *["--weights", "--world", "FILE"],
+    ],
+    "debug": ["--call", "--help", "--llama3", "--model", "--real", "--weights", "--world", "FILE"],
+    "serve": [
+        *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
+        *["--port", "--precision", "--queue", "--threads", "MODEL"],
+    ],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],
@@ -45,44 +41,25 @@ SURFACE = {
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
     "data traces": [
-        "--contests",
-        "--functions",
-        "--help",
-        "--inputs",
-        "--json",
-        "--keep",
-        "--library",
-        "--modules",
-        "--problems",
-        "--ray",
-        "--seed",
-        "--step-in",
-        "--suite",
-        "--workers",
-        "FOLDER",
+        *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
+        *["--problems", "--ray", "--seed", "--step-in", "--suite", "--workers", "FOLDER"],
     ],
     "data verify": ["--help", "--json", "FOLDER"],
     "data report": ["--help", "--json", "--llama3", "FOLDER"],
     "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
     "data plugin": ["--help"],
+    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
+    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
     "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
     "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
     "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
     "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
-    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
-    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
-    "data coverage": [
-        "--config",
-        "--data",
-        "--help",
-        "--json",
-        "--least",
-        "--plot",
-        "--programs",
-        "--set",
-        "--start",
-    ],
-    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "model": ["--help"],
+    "model inspect": ["--help", "--json", "FOLDER"],
+    "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
+    "model fetch": ["--again", "--help", "FOLDER", "NAME"],
     "sandbox": ["--help"],
     "sandbox doctor": ["--help", "--json"],
     "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
@@ -142,7 +119,7 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
     return world
 
 
@@ -182,7 +159,7 @@ def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
     example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
-    assert example.strip() in result.stdout or path in ("eval", "data", "sandbox")
+    assert example.strip() in result.stdout or path in ("eval", "data", "model", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -430,7 +407,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

@@ -8,6 +8,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -226,12 +227,14 @@ def changes_of(trace: Trace) -> list[dict[str, str | None]]:
 
 
 def _sure(probability: float) -> Text:
+    if math.isnan(probability):
+        return Text("?")
     # 99.7 % is not 100 %: rounding down keeps certainty for certainty.
     return Text(f"{int(probability * 100)}%", style=_colour(probability))
 
 
 def _colour(probability: float | None) -> str:
-    if probability is None:
+    if probability is None or math.isnan(probability):
         return ""
     return "green" if probability >= SURE else "yellow" if probability >= LIKELY else "red"
 

@@ -8,6 +8,7 @@ comes from a program or a model is stripped of control characters before it reac
 from __future__ import annotations
 
 import cmd
+import math
 import sys
 from collections.abc import Callable
 from typing import TextIO
@@ -273,7 +274,7 @@ class Prompt(cmd.Cmd):
         frame = prediction.frame
         head = Text(f"frame {timeline.position}", "bold")
         head.append(f"  {frame.event} {frame.function}, line {frame.line}", "not bold")
-        if prediction.source == "model":
+        if prediction.source == "model" and not math.isnan(prediction.probability):
             head.append(f"  p={prediction.probability:.2f}", confidence_style(prediction.probability))
         self.say(head)
         self.window(frame.line - AROUND, frame.line + AROUND)
@@ -301,7 +302,7 @@ class Prompt(cmd.Cmd):
         shown = Text(printable(lead or f"  {name} = "))
         shown.append(printable(text), "cyan")
         probability = prediction.values.get(name)
-        if prediction.source == "model" and probability is not None:
+        if prediction.source == "model" and probability is not None and not math.isnan(probability):
             shown.append(f"  p={probability:.2f}", confidence_style(probability))
         return shown
 

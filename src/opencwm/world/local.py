@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -19,13 +20,16 @@ from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import FIRST_SIZE, SIZE
 from opencwm.model.constraints import Constraint
-from opencwm.model.engine import ContextFull, Session
+from opencwm.model.runner import Runner
+from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, EndlessValue, Score
 from opencwm.world.protocol import Prediction, Runnable, WorldError
 
+CONTEXT_TOKENS = 1024
+"""The context that a run may fill, where the weights do not say."""
 MAX_FRAMES = 1000
 """Frames that one run predicts: a model that has lost its way may loop without end."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
@@ -36,7 +40,7 @@ class LocalWorld:
     """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill."""
 
     def __init__(
-        self, model: Transformer, *, name: str = "model", max_tokens: int = 1024, python: str = "3.11"
+        self, model: Transformer, *, name: str = "model", max_tokens: int = CONTEXT_TOKENS, python: str = "3.11"
     ) -> None:
         if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
@@ -45,6 +49,7 @@ class LocalWorld:
             )
         self.model = model.eval()
         self.size = min(model.config.vocab_size, SIZE)
+        self.runner = Runner(model)
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
@@ -60,44 +65,25 @@ class LocalWorld:
             torch.set_num_threads(threads)
         folder = folder or SHIPPED
         model, info = load_weights(folder)
-        tokens = info.get("context_tokens", 1024)
+        tokens = info.get("context_tokens")
         return cls(
             model,
             name=folder.name,
-            max_tokens=tokens if isinstance(tokens, int) else 1024,
+            max_tokens=tokens if isinstance(tokens, int) else CONTEXT_TOKENS,
             python=str(info.get("python", "3.11")),
         )
 
-    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> LocalRun:
+    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> CompactRun:
         """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context."""
-        return LocalRun(self, self._given(program.context, program.entry_line, prefix))
+        return CompactRun(self, self._given(program.context, program.entry_line, prefix))
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
 
     def start(self, given: Trace) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
-        try:
-            encoder = Encoder(given, self.size)
-        except CodecError as error:
-            raise WorldError(f"cannot write this program in compact form: {error}") from None
-        start = encoder.latest(self.max_tokens * 3 // 4)
-        if start:
-            start = encoder.latest(self.max_tokens // 2)
-        if start < 0:
-            start = encoder.latest(self.max_tokens * 3 // 4)
-        if start < 0:
-            raise WorldError(
-                f"the source and one state exceed the model's context of {self.max_tokens} tokens: "
-                "predict a shorter program"
-            )
-        ids = encoder.window(start, len(given.frames), ending=False).ids
-        reader = Reader.from_prompt(ids, self.size)
-        constraint = Constraint(reader)
-        for token in ids[reader.offset :]:
-            constraint.push(token)
-        constraint.settle()
-        return Decoder(Session(self.model, max_tokens=self.max_tokens), constraint, ids)
+        ids, constraint = opened(given, self.max_tokens, self.size)
+        return Decoder(Session(self.runner, max_tokens=self.max_tokens), constraint, ids)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
@@ -118,10 +104,53 @@ class LocalWorld:
         return predictions
 
 
-class LocalRun:
-    """Frames as the model writes them; `outcome` is set at the end."""
+def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
+    """Tokens of the frames of `given`, all of them if they leave room, else the latest, and what may follow them.
 
-    def __init__(self, world: LocalWorld, given: Trace) -> None:
+    `size`: tokens of the vocabulary that the model has.
+
+    Raises WorldError if the source does not fit the context.
+    """
+    try:
+        encoder = Encoder(given, size)
+    except CodecError as error:
+        raise WorldError(f"cannot write this program in compact form: {error}") from None
+    start = encoder.latest(max_tokens * 3 // 4)
+    if start:
+        start = encoder.latest(max_tokens // 2)
+    if start < 0:
+        start = encoder.latest(max_tokens * 3 // 4)
+    if start < 0:
+        raise WorldError(
+            f"the source and one state exceed the model's context of {max_tokens} tokens: predict a shorter program"
+        )
+    ids = encoder.window(start, len(given.frames), ending=False).ids
+    reader = Reader.from_prompt(ids, size)
+    constraint = Constraint(reader)
+    for token in ids[reader.offset :]:
+        constraint.push(token)
+    constraint.settle()
+    return ids, constraint
+
+
+class Stepper(Protocol):
+    """Writes one token at a time. `step` raises ContextFull, EndlessValue and WorldError."""
+
+    constraint: Constraint
+
+    def step(self) -> list[Prediction]: ...
+
+
+class Starter(Protocol):
+    """Where runs of compact tokens come from: a model in this process, or a server."""
+
+    def start(self, given: Trace) -> Stepper: ...
+
+
+class CompactRun:
+    """Frames as a model writes them; `outcome` is set at the end."""
+
+    def __init__(self, world: Starter, given: Trace) -> None:
         self.world = world
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
