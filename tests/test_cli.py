@@ -39,6 +39,7 @@ SURFACE = {
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
     "data traces": [
         *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
