@@ -45,6 +45,7 @@ SURFACE = {
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
+    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
     "data traces": [
         *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
