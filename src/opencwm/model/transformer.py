@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opencwm.model import kernels, rope
-from opencwm.model.attention import Attention, CausalConvolution, Layout, Mask, mask
+from opencwm.model.attention import Attention, Backend, CausalConvolution, Layout, Mask, mask
 from opencwm.model.config import ModelConfig
 
 
@@ -79,6 +79,9 @@ class Transformer(nn.Module):
 
     `seed` (an int or a CPU `torch.Generator`) fixes the initial weights: normal with `config.init_std`, the matrices
     that write to the residual stream scaled by 1 / sqrt(2 * layers), norms one, convolutions zero.
+
+    `attention_backend` may be set: "sdpa" (PyTorch's kernels, masks written out), "flex" (FlexAttention wherever there
+    are windows or documents), "auto" (flex for long rows on a GPU, else sdpa).
     """
 
     cos_PD: Tensor
@@ -87,6 +90,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, *, seed: int | torch.Generator = 0) -> None:
         super().__init__()
         self.config = config
+        self.attention_backend: Backend = "auto"
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, config.norm_eps)
@@ -161,7 +165,9 @@ class Transformer(nn.Module):
     def _layout(self, x_BTC: Tensor, positions_BT: Tensor | None, documents_BT: Tensor | None, fused: bool) -> Layout:
         rows, tokens, _ = x_BTC.shape
         window = self.config.local_window
-        spans = document_lengths(documents_BT) if fused and documents_BT is not None else ()
+        backend = self.attention_backend
+        by_document = fused and backend != "flex" and documents_BT is not None
+        spans = document_lengths(documents_BT) if by_document and documents_BT is not None else ()
         if spans and max(spans) > self.config.max_positions:
             raise ValueError(
                 f"a document of {max(spans)} tokens does not fit max_positions {self.config.max_positions}: split it"
@@ -179,9 +185,9 @@ class Transformer(nn.Module):
         if spans:
             whole = local = Mask(causal=True)
         else:
-            whole = local = mask(tokens, None, documents_BT, x_BTC)
+            whole = local = mask(tokens, None, documents_BT, x_BTC, backend)
             if window is not None and window < tokens:
-                local = mask(tokens, window, documents_BT, x_BTC)
+                local = mask(tokens, window, documents_BT, x_BTC, backend)
         shifts = range(1, self.config.conv_width)
         borders: tuple[Tensor, ...] = ()
         if fused:
