@@ -1,6 +1,6 @@
-"""Decoding speed of `Engine` beside `transformers` and the memory's limit, frames per second, passes per frame, memory.
+"""Decoding speed of `Engine` beside `transformers` and the memory limit, frames per second, passes per frame, memory.
 
-    python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--llama3 FILE] [--vllm PYTHON]
+    python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--llama3 FILE] [--vllm PY]
 
 Rates count tokens after the first, greedy, behind a prompt, batch 1 and 16, in interleaved rounds; medians. The peer is
 `transformers`' `generate`, float32, on the same weights; the shipped model has no counterpart there (head norms,
@@ -10,7 +10,7 @@ of this process instead of wall time, for a machine that others use too (give `-
 
 --model   a Hugging Face folder: what `cwm model fetch smollm2-135m` prints
 --llama3  Llama 3's tokenizer.model: counts forward passes per frame of the `cwm` codec on real runs
---vllm    the Python of an environment that has vLLM: one more peer for --model
+--vllm    the Python (PY) of an environment that has vLLM: one more peer for --model
 """
 
 from __future__ import annotations
@@ -339,7 +339,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
     sections: dict[str, list[dict[str, Any]]] = {}
-    title = f"decoding, {options.threads} thread{'s' * (options.threads > 1)}, {'processor' if options.cpu_time else 'wall'} time"
+    kind = "processor" if options.cpu_time else "wall"
+    title = f"decoding, threads: {options.threads}, {kind} time"
     sections[title] = decoding(None, options, clock)
     if options.model is not None:
         sections[title] += decoding(options.model, options, clock)
