@@ -80,7 +80,12 @@ class RemoteWorld:
 
         Raises WorldError.
         """
-        listed = endpoint.get("/v1/models").get("data")
+        try:
+            listed = endpoint.get("/v1/models", once=model is not None).get("data")
+        except Refused:
+            if model is None:
+                raise
+            listed = None  # some servers cannot list what they serve all the same
         listed = listed if isinstance(listed, list) else []
         cards = {str(card["id"]): card for card in listed if isinstance(card, dict) and "id" in card}
         if model is None:
