@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from opencwm.codec.tokenizer import VALUE_TOKENS
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.session import Session
 from opencwm.trace.frames import Frame
 from opencwm.world.protocol import Prediction

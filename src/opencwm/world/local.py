@@ -16,7 +16,7 @@ from opencwm.codec.compact import Encoder
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import VOCABULARY
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.runner import Runner
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
