@@ -89,9 +89,22 @@ def serve(
 def _curl(url: str, name: str, keyed: bool, compact: bool) -> str:
     """A command to paste."""
     key = " -H 'Authorization: Bearer '\"$CWM_API_KEY\"" if keyed else ""
-    body: dict[str, object] = {"model": name, "prompt": "<begin><python 3.11><L1>def ", "max_tokens": 40}
-    path = "completions"
-    if not compact:
+    if compact:
+        body: dict[str, object] = {"model": name, "prompt": _prompt(), "max_tokens": 40, "temperature": 0}
+        path = "completions"
+    else:
         body = {"model": name, "messages": [{"role": "user", "content": "What is 2 + 2?"}], "max_tokens": 60}
         path = "chat/completions"
     return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+
+def _prompt() -> str:
+    """A small program before its run, in the text form of compact tokens."""
+    from opencwm.codec.compact import Encoder
+    from opencwm.codec.tokenizer import VOCABULARY
+    from opencwm.programs.program import Program
+    from opencwm.trace.frames import Outcome, Trace
+
+    program = Program.parse("def f(n):\n    return n + 1\n", "f(41)")
+    before = Trace(program.context, program.entry_line, (), Outcome("truncated"), "3.11")
+    return VOCABULARY.show(Encoder(before).prefix)
