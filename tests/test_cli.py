@@ -20,46 +20,53 @@ from opencwm.cli.app import app
 ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
-    "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
+    "trace": [
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
+    ],
     "predict": [
-        "--call",
-        "--check",
-        "--help",
-        "--json",
-        "--limit-frames",
-        "--llama3",
-        "--model",
-        "--seconds",
-        "--weights",
-        "--world",
-        "FILE",
+        *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
+        *["--weights", "--world", "FILE"],
     ],
-    "debug": ["--call", "--help", "--llama3", "--model", "--real", "--weights", "--world", "FILE"],
+    "debug": [
+        *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--seconds", "--stop-below", "--trace"],
+        *["--web", "--weights", "--world", "[FILE]"],
+    ],
     "serve": [
-        "--api-key",
-        "--batch",
-        "--body-limit",
-        "--context",
-        "--grace",
-        "--help",
-        "--host",
-        "--name",
-        "--port",
-        "--precision",
-        "--queue",
-        "--threads",
-        "MODEL",
+        *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
+        *["--port", "--precision", "--queue", "--threads", "MODEL"],
     ],
-    "train": ["--dry-run", "--help", "--set", "CONFIG"],
+    "train": ["--help"],
+    "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
+    "train plot": ["--help", "--key", "--output", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
+    "data traces": [
+        *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
+        *["--problems", "--ray", "--seed", "--step-in", "--suite", "--workers", "FOLDER"],
+    ],
+    "data verify": ["--help", "--json", "FOLDER"],
+    "data report": ["--help", "--json", "--llama3", "FOLDER"],
+    "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
+    "data plugin": ["--help"],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
+    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
     "model": ["--help"],
     "model inspect": ["--help", "--json", "FOLDER"],
     "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
     "model fetch": ["--again", "--help", "FOLDER", "NAME"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -117,6 +124,7 @@ def guess(monkeypatch):
 
     world = Guess()
     monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda *options: world)
     return world
 
 
@@ -155,7 +163,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "model")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "model", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -173,7 +182,7 @@ def test_version():
     assert run("--version").stdout.startswith(f"opencwm {opencwm.__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["trace"], ["trace", "x.py", "--limit-frames", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["trace", "x.py", "--limit-frames", "0"]])
 def test_a_wrong_command_line_exits_with_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -227,6 +236,24 @@ def test_trace_steps_and_limits(file):
     )
 
 
+def test_the_core_is_chosen_and_told(file):
+    told = run("trace", "--core", "python")
+    assert told.exit_code == 0 and told.stdout == ""
+    assert told.stderr == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
+    assert "the Python core" in result.stderr
+    assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
+    assert "name a Python file" in refused(run("trace"), 2)
+
+
+def test_calls_can_be_stepped_over(file):
+    result = run("trace", file, "--call", "f('ab')", "--json", "--select", "depth < 1")
+    assert [json.loads(line).get("event") for line in result.stdout.splitlines()[1:-1]] == ["call", "line", "return"]
+    assert "cannot read 'depth'" in refused(run("trace", file, "--call", "f('a')", "--select", "depth"), 2)
+    assert "leaves no frame" in refused(run("trace", file, "--call", "f('a')", "--select", "function == 'g'"), 2)
+
+
 def test_an_exception_is_shown_and_is_no_failure(file):
     result = run("trace", file, "--call", "f(None)")
     assert result.exit_code == 0
@@ -251,6 +278,62 @@ def test_long_and_odd_values_stay_on_the_page(tmp_path):
     path.write_text("def f(n):\n    x = 'a' * n  # \x1b[31m\n    return x\n")
     text = run("trace", path, "--call", "f(500)").stdout
     assert "\x1b" not in text and "...+" in text
+
+
+def test_a_comparison_of_two_versions(tmp_path, file):
+    new = tmp_path / "new.py"
+    new.write_text(SOURCE.replace("s + s", "s + 'x'"))
+    result = run("trace", "--diff", file, new, "--call", "f('ab')")
+    assert result.exit_code == 0 and "<--" in result.stdout
+    assert "frame 3, line 2: t = s + 'x'  (edited)" in result.stdout
+    assert "the runs part at frame 4: t: was 'abab', now 'abx'" in result.stdout
+    answer = json.loads(run("trace", "--diff", file, new, "--call", "f('ab')", "--json").stdout)
+    assert answer["parting"]["kind"] == "state" and answer["chain"][0]["edited"]
+    assert "do not part" in run("trace", "--diff", file, file, "--call", "f('ab')").stdout
+    assert "takes one of" in refused(run("trace", "--diff", file, new, "--call", "f('ab')", "--steps"), 2)
+
+
+def test_a_comparison_with_a_git_revision(tmp_path, file):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    if subprocess.run([*git, "init", "-q"], capture_output=True).returncode:
+        pytest.skip("git is not installed")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    file.write_text(SOURCE.replace("return t", "return t[1:]"))
+    result = run("trace", "--git", "HEAD", file, "--call", "f('ab')")
+    assert "value: was 'abab', now 'bab'" in result.stdout
+    assert "no double.py at revision NOPE" in refused(run("trace", "--git", "NOPE", file, "--call", "f('ab')"), 2)
+
+
+# data
+
+
+def test_a_corpus_from_the_command_line(tmp_path):
+    (tmp_path / "code.py").write_text("def double(n: int):\n    m = n * 2\n    return m\n")
+    made = run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py", "--inputs", "4")
+    if made.exit_code == 3 and "bwrap" in made.stderr:
+        pytest.skip(made.stderr)
+    assert "functions traced" in made.stdout
+    assert "| functions | code |" in run("data", "report", tmp_path / "corpus").stdout
+    assert "0 differ" in run("data", "verify", tmp_path / "corpus").stdout
+    told = [json.loads(line) for line in run("data", "narrate", tmp_path / "corpus").stdout.splitlines()]
+    assert told and all(line["text"].splitlines()[-1].startswith("The run returns") for line in told)
+    assert "other options" in refused(
+        run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py"), 2
+    )
+
+
+def test_corpora_that_cannot_be_used(tmp_path):
+    assert "nothing to record" in refused(run("data", "traces", tmp_path / "c"), 2)
+    assert "no Python package" in refused(
+        run("data", "traces", tmp_path / "c", "--functions", "no_such_package_at_all"), 2
+    )
+    for command in ("verify", "report", "narrate"):
+        assert "holds no corpus" in refused(run("data", command, tmp_path / "c"), 2)
+
+
+def test_the_plugin_is_one_file_of_python():
+    compile(run("data", "plugin").stdout, "cwm_traces.py", "exec")
 
 
 # predict

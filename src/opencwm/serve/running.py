@@ -85,7 +85,7 @@ def load(settings: Settings) -> Loaded:
     name = settings.name or settings.folder.resolve().name
     card: dict[str, object] | None = None
     if compact:
-        card = {"codec": "compact", "python": str(info.get("python", "3.11"))}
+        card = {"codec": "compact", "tokens": codec.size, "python": str(info.get("python", "3.11"))}
     elif isinstance(codec, Llama3Text):
         card = {"codec": "cwm", "legal_frames": True}
     app = build(

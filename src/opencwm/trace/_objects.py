@@ -23,6 +23,10 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, not part of the in
 
 MISSING = object()
 
+_VALUES: tuple[type, ...] = (int, float, complex, bool, str, bytes, type(None), type(...), range, tuple, frozenset)
+_DEFINITIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+_IMMUTABLE = frozenset(map(id, (*_VALUES, *_DEFINITIONS)))  # of these, sharing is no matter
+
 
 def plain_name(name: object) -> str:
     """A name as an exact, printable `str` (a subclass of str may carry its own `__str__` and `__format__`)."""
@@ -72,6 +76,16 @@ def in_standard_library(cls: type) -> bool:
 def module_name(module: types.ModuleType) -> str:
     """The `__name__` in a module's dictionary."""
     return plain_name((_module_dictionary(module) or {}).get("__name__", "?"))
+
+
+def shared(values: dict[str, object]) -> tuple[tuple[str, ...], ...]:
+    """The groups of names that hold one and the same object that can change."""
+    holders: dict[int, list[str]] = {}
+    for name, value in values.items():
+        kind = type(value)
+        if id(kind) not in _IMMUTABLE and not issubclass(kind, type):
+            holders.setdefault(id(value), []).append(name)
+    return tuple(tuple(names) for names in holders.values() if len(names) > 1)
 
 
 class Layout:

@@ -23,6 +23,7 @@ from opencwm.codec import cwm
 from opencwm.codec.cwm import BEGIN, END, FRAME_SEP, TRUNCATED, TextTokenizer
 from opencwm.codec.errors import CodecError
 from opencwm.codec.llama3 import IDS, NAMES
+from opencwm.codec.tokenizer import SIZE
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.confidence import Piece, judged
 from opencwm.world.endpoint import Endpoint, Refused
@@ -71,6 +72,8 @@ class RemoteWorld:
         self.compact = card.get("codec") == "compact"
         self.legal = card.get("legal_frames") is True
         self.python = str(card.get("python", "3.11"))
+        size = card.get("tokens")
+        self.size = min(size, SIZE) if isinstance(size, int) else SIZE
         context = card.get("max_model_len")
         self.max_tokens = context if isinstance(context, int) else None
 
@@ -102,11 +105,12 @@ class RemoteWorld:
     def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
         """Predict a run, or go on after given frames. Raises WorldError."""
         given = Trace(program.context, program.entry_line, tuple(prefix), TRUNCATED, self.python)
-        return CompactRun(self, given) if self.compact else CwmRun(self, given, program.entry)
+        return CompactRun(self.start, given) if self.compact else CwmRun(self, given, program.entry)
 
     def start(self, given: Trace) -> RemoteDecoder:
         """A decoder of compact tokens that goes on after the frames of `given`."""
-        return RemoteDecoder(self.endpoint, self.model, given, max_tokens=self.max_tokens or CONTEXT_TOKENS)
+        most = self.max_tokens or CONTEXT_TOKENS
+        return RemoteDecoder(self.endpoint, self.model, given, max_tokens=most, size=self.size)
 
     def write(self, prompt: list[int] | str) -> Written:
         """What the model writes up to the next separator. Raises WorldError."""

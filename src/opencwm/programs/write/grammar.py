@@ -16,6 +16,8 @@ from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from opencwm.programs.write.style import mark_modules
+
 POSTFIX = 12
 """Level of names, calls, subscripts, displays: what needs no parentheses as a receiver."""
 
@@ -31,8 +33,24 @@ _ACCEPTED: dict[str, tuple[str, ...]] = {
     "int": ("int",),
     "number": ("int",),
     "row": ("row", "ints"),
-    "any": ("int", "str", "ints", "strs", "counts", "bool", "char", "tints", "word", "digits", "names", "sub"),
-    "sized": ("str", "ints", "strs", "counts", "names", "words", "tints", "groups", "strset", "rows", "word", "pairs"),
+    "any": ("int", "str", "ints", "strs", "counts", "bool", "char", "tints", "word", "digits", "names", "sub", "float"),
+    "sized": (
+        "str",
+        "ints",
+        "strs",
+        "counts",
+        "names",
+        "words",
+        "tints",
+        "groups",
+        "strset",
+        "rows",
+        "word",
+        "pairs",
+        "intset",
+        "floats",
+        "bytes",
+    ),
     "seq": ("str", "ints", "strs", "tints", "tstrs", "word"),
     "plainstr": ("str", "word", "digits"),
 }
@@ -101,7 +119,7 @@ class Grammar:
             for result, lines in table.items():
                 for line in lines.strip().splitlines():
                     weight, template = line.strip().split(" ", 1)
-                    self._add(parse(result, float(weight), template))
+                    self._add(parse(result, float(weight), mark_modules(template)))
 
     def _add(self, rule: Rule) -> None:
         self.rules.append(rule)

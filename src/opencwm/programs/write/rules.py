@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from opencwm.programs.write.grammar import Grammar
 from opencwm.programs.write.tables_collections import COLLECTIONS
+from opencwm.programs.write.tables_more import MORE
 from opencwm.programs.write.tables_text import TEXT
 from opencwm.programs.write.tables_truth import NUMBERS, TRUTH
 
 if TYPE_CHECKING:
     from opencwm.programs.write.writer import Writer
 
-GRAMMAR = Grammar((TEXT, NUMBERS, TRUTH, COLLECTIONS))
+GRAMMAR = Grammar((TEXT, NUMBERS, TRUTH, COLLECTIONS, MORE))
 LEAVES: dict[str, Callable[[Writer], tuple[str, int]]] = {}
 FORMS: dict[str, Callable[[Writer, str, int], tuple[str, int]]] = {}
