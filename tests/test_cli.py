@@ -55,6 +55,7 @@ SURFACE = {
         "--weights",
         "[FILE]",
     ],
+    "why": ["--git", "--help", "--json", "--weights", "TEST"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],

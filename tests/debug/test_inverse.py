@@ -46,7 +46,7 @@ def asked(function: str, **question: object) -> Found:
 
 @pytest.mark.parametrize("line", [5, 8, 9])
 def test_inputs_that_reach_a_line_really_do(line: int) -> None:
-    found = asked("f", line=line, tries=120)
+    found = asked("f", line=line, tries=400)
     assert found.verified and found.tried > 0
     for one in found.verified:
         trace = record(Program.parse(SOURCE, one.call))
