@@ -131,7 +131,7 @@ def _heading(test: str, run: TestRun) -> None:
     typer.echo(f"{test} {'passes' if run.passed else 'fails'}; it makes {len(run.calls)} calls of the project's code")
     if not run.calls:
         raise Unusable(
-            "nothing of the project ran in this test: it is imported from elsewhere, or only the test itself fails"
+            "nothing of the project was recorded: it is imported from elsewhere, or the test fails before it is called"
         )
     if not run.passed:
         for line in [line for line in run.output.splitlines() if line.startswith("E ")][:3]:
