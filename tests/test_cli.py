@@ -48,6 +48,7 @@ SURFACE = {
         "--port",
         "--real",
         "--samples",
+        "--screen",
         "--seconds",
         "--stop-below",
         "--trace",
