@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from opencwm.model.config import PRESETS, preset
-from opencwm.model.engine import Session
+from opencwm.model.session import Session
 from opencwm.model.transformer import Transformer
 
 

@@ -24,12 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opencwm.model.transformer import Transformer
-from opencwm.train.data import make_source
-from opencwm.train.loss import MicroBatch, micro_batches, token_loss
+from opencwm.train.data_settings import DataSettings
+from opencwm.train.loss import MicroBatch, Objective, micro_batches
 from opencwm.train.optim import Optimiser
 from opencwm.train.pack import Packer
 from opencwm.train.run import build_model
-from opencwm.train.settings import DataSettings, ModelSettings, OptimiserSettings
+from opencwm.train.settings import ModelSettings, OptimiserSettings
+from opencwm.train.streams import open_training
 
 
 def products(model: Transformer, tokens: int, predicted: int, device: torch.device) -> Callable[[], None]:
@@ -55,7 +56,7 @@ def products(model: Transformer, tokens: int, predicted: int, device: torch.devi
 
 def backward(model: Transformer, piece: MicroBatch, device: torch.device) -> None:
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        loss, _ = token_loss(model.hidden, model.logits, piece)
+        loss, _ = Objective(model)(piece)
     loss.backward()  # type: ignore[no-untyped-call]
 
 
@@ -80,13 +81,13 @@ def measure(rows: int, rounds: int) -> list[dict[str, float | str]]:
             torch.cuda.synchronize()
         seconds.setdefault(name, []).append(time.perf_counter() - started)
 
-    with Packer(make_source(data), data) as packer:
-        packer.batch(1)  # fills the buffer, which is not the speed of one batch
+    with Packer(open_training(data).mixture, data) as packer:
+        packer.batch(data.sequence_length)  # fills the buffer, which is not the speed of one batch
         for _ in range(rounds + 1):
             started = time.perf_counter()
-            before = packer.index
-            batch = packer.batch(rows)
-            if packer.index > before:
+            before = packer.items
+            batch = packer.batch(tokens)
+            if packer.items > before:
                 seconds.setdefault("documents", []).append(time.perf_counter() - started)
             (piece,) = micro_batches(batch, rows, device)
             clock("products", products(models["muon"], tokens, len(piece.targets_N), device))

@@ -21,42 +21,23 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        *[
-            "--call",
-            "--core",
-            "--diff",
-            "--format",
-            "--git",
-            "--help",
-            "--json",
-            "--limit-frames",
-            "--output",
-            "--sandbox",
-        ],
-        *["--seconds", "--select", "--steps", "FILE"],
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
     ],
-    "predict": ["--call", "--check", "--help", "--json", "--limit-frames", "--seconds", "--weights", "FILE"],
+    "predict": [
+        *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
+        *["--weights", "--world", "FILE"],
+    ],
     "debug": [
-        "--both",
-        "--call",
-        "--dap",
-        "--export",
-        "--help",
-        "--hybrid",
-        "--limit-frames",
-        "--mcp",
-        "--port",
-        "--real",
-        "--samples",
-        "--screen",
-        "--seconds",
-        "--stop-below",
-        "--trace",
-        "--web",
-        "--weights",
-        "[FILE]",
+        *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--screen", "--seconds", "--stop-below", "--trace"],
+        *["--web", "--weights", "--world", "[FILE]"],
     ],
-    "why": ["--git", "--help", "--json", "--weights", "TEST"],
+    "serve": [
+        *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
+        *["--port", "--precision", "--queue", "--threads", "MODEL"],
+    ],
+    "why": ["--git", "--help", "--json", "--llama3", "--model", "--weights", "--world", "TEST"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],
@@ -65,43 +46,25 @@ SURFACE = {
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
     "data": ["--help"],
     "data traces": [
-        "--contests",
-        "--functions",
-        "--help",
-        "--inputs",
-        "--json",
-        "--keep",
-        "--library",
-        "--modules",
-        "--problems",
-        "--ray",
-        "--seed",
-        "--step-in",
-        "--suite",
-        "--workers",
-        "FOLDER",
+        *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
+        *["--problems", "--ray", "--seed", "--step-in", "--suite", "--workers", "FOLDER"],
     ],
     "data verify": ["--help", "--json", "FOLDER"],
     "data report": ["--help", "--json", "--llama3", "FOLDER"],
     "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
     "data plugin": ["--help"],
-    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
-    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
-    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
-    "data coverage": [
-        "--config",
-        "--data",
-        "--help",
-        "--json",
-        "--least",
-        "--plot",
-        "--programs",
-        "--set",
-        "--start",
-    ],
-    "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
+    "model": ["--help"],
+    "model inspect": ["--help", "--json", "FOLDER"],
+    "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
+    "model fetch": ["--again", "--help", "FOLDER", "NAME"],
     "sandbox": ["--help"],
     "sandbox doctor": ["--help", "--json"],
     "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
@@ -161,8 +124,8 @@ def guess(monkeypatch):
             return Run(self.change(record_isolated(program)))
 
     world = Guess()
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: world)
-    monkeypatch.setattr("opencwm.cli.debugging._world", lambda weights: world)
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda *options: world)
     return world
 
 
@@ -202,7 +165,7 @@ def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
     example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
-    assert example.strip() in result.stdout or path in ("eval", "data", "sandbox")
+    assert example.strip() in result.stdout or path in ("eval", "data", "model", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -450,7 +413,7 @@ def test_predict_alone_never_runs_the_program(tmp_path, monkeypatch):
             raise WorldError("context too long: shorten the program")
 
     monkeypatch.setattr("opencwm.trace.isolate.record_isolated", never)
-    monkeypatch.setattr("opencwm.cli.runs._world", lambda weights: Silent())
+    monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: Silent())
     path = tmp_path / "f.py"
     path.write_text(SOURCE)
     assert "context too long" in refused(run("predict", path, "--call", "f('a')"), 3)

@@ -88,7 +88,7 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
     hostile = "'[bold]\x1b[2J[/nothing]'"
     frames = (Frame("call", 1, "f", 0, {"[red]x": hostile}), Frame("return", 1, "f", 0, {}, hostile))
     run = RecordedRun(Trace(f"def f(): pass  # {hostile}\n", 1, frames, Outcome("return"), "3.11"))
-    session = Session(Program("def f(): pass\n", function="f"), Sources(), "real", given=run)
+    session = Session(Program(run.context, function="f"), Sources(), "real", given=run)
 
     async def keys(app: FullScreen, press: Press) -> None:
         assert "[/nothing]" in shown(app, "source") and "\x1b" not in shown(app, "source")

@@ -117,7 +117,7 @@ def test_harvested_functions_run_with_arguments_by_type() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the data sets in ../shared/data: see their README")
 def test_functions_of_the_data_run_with_fuzzed_inputs() -> None:
-    functions = pool(DATA, ()).functions["functions"]
+    functions = pool(str(DATA), ()).functions["functions"]
     assert len(functions) > 2000
     assert all(10 <= function.runs <= 200 for function in functions)
     kinds = {function.origin.split()[0] for function in functions}

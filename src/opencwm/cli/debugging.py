@@ -6,6 +6,8 @@ Notable choice: all front ends walk the same `Session`; what differs is only who
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,21 @@ import typer
 
 from opencwm.cli.errors import SETUP, Unusable
 from opencwm.cli.progress import progress
-from opencwm.cli.runs import Call, FrameLimit, Seconds, Weights, _limits, _program, _record, _sandboxed, _world, _write
+from opencwm.cli.runs import (
+    Address,
+    Call,
+    FrameLimit,
+    Llama3,
+    Model,
+    Seconds,
+    Weights,
+    _limits,
+    _program,
+    _record,
+    _sandboxed,
+    _world,
+    _write,
+)
 
 if TYPE_CHECKING:
     from opencwm.debug.dap.adapter import Opener
@@ -21,6 +37,7 @@ if TYPE_CHECKING:
     from opencwm.debug.sources import Sources
     from opencwm.programs.program import Program
     from opencwm.trace.frames import Trace
+    from opencwm.world.protocol import World
 
 FRAMES = 10_000
 
@@ -61,6 +78,9 @@ def debug(
         int, typer.Option("--samples", metavar="N", min=1, max=1000, help="Futures to draw where --call has a ?.")
     ] = 8,
     weights: Weights = None,
+    world: Address = None,
+    model: Model = None,
+    llama3: Llama3 = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = 10.0,
 ) -> None:
@@ -74,7 +94,12 @@ def debug(
     from opencwm.debug.terminal import prompt
 
     mode = _mode(real, both, hybrid, trace)
-    sources = _sources(weights, limit_frames, seconds, sandbox=_sandboxed("-" if mcp else file or ""))
+    sources = _sources(
+        partial(_world, weights, world, model, llama3),
+        limit_frames,
+        seconds,
+        sandbox=_sandboxed("-" if mcp else file or ""),
+    )
     if port is not None and not (dap or web):
         raise Unusable("--port goes with --dap or --web")
     if sum((dap, web, mcp, screen, export is not None)) > 1:
@@ -208,8 +233,8 @@ def _serve_agent(sources: Sources) -> None:
     Agents(sources).server().run("stdio")
 
 
-def _sources(weights: Path | None, frames: int, seconds: float, *, sandbox: bool) -> Sources:
-    """Where runs come from: the model of `weights`, and the interpreter, inside of a sandbox if wanted."""
+def _sources(world: Callable[[], World], frames: int, seconds: float, *, sandbox: bool) -> Sources:
+    """Where runs come from: a model, and the interpreter, inside of a sandbox if wanted."""
     from opencwm.debug.sources import Sources
     from opencwm.sandbox import InfraError
     from opencwm.trace.recorder import RecordError
@@ -222,7 +247,7 @@ def _sources(weights: Path | None, frames: int, seconds: float, *, sandbox: bool
         except InfraError as error:
             raise RecordError(str(error)) from None
 
-    return Sources(lambda: _world(weights), record)
+    return Sources(world, record)
 
 
 def _session(

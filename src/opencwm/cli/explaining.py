@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +13,11 @@ import typer
 from opencwm.cli import diffing, render
 from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
-from opencwm.cli.runs import Json, Weights, _world
+from opencwm.cli.runs import Address, Json, Llama3, Model, Weights, _world
 
 if TYPE_CHECKING:
     from opencwm.debug.why import Call, Changed, TestRun, Unexpected
+    from opencwm.world.protocol import World
 
 Test = Annotated[str, typer.Argument(help="A pytest node id, such as tests/test_cart.py::test_total.", metavar="TEST")]
 
@@ -27,6 +30,9 @@ def why(
     ] = None,
     as_json: Json = False,
     weights: Weights = None,
+    world: Address = None,
+    model: Model = None,
+    llama3: Llama3 = None,
 ) -> None:
     """Why does a test fail? The first state that is not as expected, and the lines that led to it.
 
@@ -40,7 +46,7 @@ def why(
         if git is not None:
             _by_revision(test, git, as_json)
         else:
-            _by_model(test, weights, as_json)
+            _by_model(test, partial(_world, weights, world, model, llama3), as_json)
     except WhyError as error:
         raise Unusable(str(error)) from None
 
@@ -69,13 +75,13 @@ def _by_revision(test: str, revision: str, as_json: bool) -> None:
         typer.echo(f"{len(changed) - 1} later calls run otherwise too")
 
 
-def _by_model(test: str, weights: Path | None, as_json: bool) -> None:
+def _by_model(test: str, load: Callable[[], World], as_json: bool) -> None:
     from opencwm.debug.why import against_model, run_test
 
     with progress("running the test") as say:
         run = run_test(test, folder=Path.cwd())
         say("loading the model")
-        world = _world(weights)
+        world = load()
         found: list[tuple[Call, Unexpected | None]] = []
         for number, answer in enumerate(against_model(run, world), 1):
             say(f"predicting: {number} of {len(run.calls)} calls")

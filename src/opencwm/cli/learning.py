@@ -72,7 +72,7 @@ def sizes(
     from opencwm.evals.sizes import measure
 
     programs = [item.program for item in load_crux(data, limit)]
-    counter = tokenizer(llama3) if llama3 else None
+    counter = read_tokenizer(llama3) if llama3 else None
     with progress("recording") as say:
         report = measure(programs, tokenizer=counter, progress=_counting("recording", say))
     _print(report, as_json)
@@ -90,8 +90,8 @@ def load_crux(path: Path, limit: int | None) -> list[CruxItem]:
         raise Unusable(str(error)) from None
 
 
-def tokenizer(path: Path) -> Tokenizer:
-    """Llama 3's tokenizer from its `tokenizer.model`. Raises Unusable."""
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Llama 3's tokenizer from a file. Raises Unusable."""
     from opencwm.codec import llama3
 
     try:

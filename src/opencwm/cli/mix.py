@@ -67,7 +67,7 @@ def mix(
         figures = {
             "programs": programs, "windows": names.total(), "tokens": total, "learned": learned, "seconds": seconds,
             "tokens_per_second": total / seconds, "by_name": {n: [names[n], tokens[n]] for n in sorted(names)},
-            "rejected": dict(rejected), "audit": stream.config.audit is not None,
+            "rejected": dict(rejected), "audit": bool(stream.config.audit),
         }  # fmt: skip
         typer.echo(json.dumps(figures))
         return

@@ -8,6 +8,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -226,11 +227,11 @@ def changes_of(trace: Trace) -> list[dict[str, str | None]]:
 
 
 def _sure(probability: float) -> Text:
-    return Text(percent(probability), style=_colour(probability))
+    return Text("?" if math.isnan(probability) else percent(probability), style=_colour(probability))
 
 
 def _colour(probability: float | None) -> str:
-    return "" if probability is None else colour(probability)
+    return "" if probability is None or math.isnan(probability) else colour(probability)
 
 
 def cut(text: str, start: int = 0) -> str:

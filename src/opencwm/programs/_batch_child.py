@@ -1,7 +1,7 @@
 """The process that records a batch of programs: reads jobs from a folder, forks for each, and writes the packed traces.
 
-Run as `python -P -s _batch_child.py FOLDER`, inside a sandbox. `FOLDER/jobs` has a job a line, each result is appended to
-`FOLDER/results` as a JSON line `{"job", "bytes", "reason"}` followed by that many bytes of packed trace; so what was
+Run as `python -P -s _batch_child.py FOLDER`, inside a sandbox. `FOLDER/jobs` has a job a line, each result is appended
+to `FOLDER/results` as a JSON line `{"job", "bytes", "reason"}` followed by that many bytes of packed trace; so what was
 finished is kept, whatever becomes of this process. A fork costs two milliseconds, a fresh interpreter fifty.
 
 Notable choices: every program starts from the same state (hash seed 0, `random` seeded with 0, an empty folder of its

@@ -36,9 +36,10 @@ _Repeated = tuple[Program, Ran, Trace]
 class Recipe:
     """What a corpus is made from.
 
-    `functions` are packages (see `packages.find`), `suites` checkouts whose tests are run, `contests` files of problems.
-    `inputs` calls are tried per function (or tests per problem), `keep` runs of it are kept. `library` also takes
-    functions that import their own package. `modules` bounds the modules per package, `problems` the problems per file.
+    `functions` are packages (see `packages.find`), `suites` checkouts whose tests are run, `contests` files of
+    problems. `inputs` calls are tried per function (or tests per problem), `keep` runs of it are kept. `library` also
+    takes functions that import their own package. `modules` bounds the modules per package, `problems` the problems per
+    file.
     """
 
     functions: tuple[str, ...] = ()

@@ -31,7 +31,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Literal
 
 from opencwm.codec import compact
@@ -103,7 +102,7 @@ class MixConfig:
 
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
-    `leakage.py`), programs like which are dropped; None audits nothing.
+    `leakage.py`), programs like which are dropped. An empty text stands for none of them.
     """
 
     seed: int = 0
@@ -115,16 +114,16 @@ class MixConfig:
     questions: int = 2
     shares: Shares = field(default_factory=Shares)
     tasks: TaskShares = field(default_factory=TaskShares)
-    data: Path | None = None
+    data: str = ""
     packages: tuple[str, ...] = ()
-    audit: Path | None = None
+    audit: str = ""
 
     def __post_init__(self) -> None:
         _check(self.sequence_length >= 16, "mix.sequence_length must be at least 16 tokens")
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
-        _check(not self.shares.functions or self.data is not None, "mix.shares.functions needs mix.data, their folder")
+        _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
 
 
@@ -166,7 +165,7 @@ class Mix:
         """Read now what the first window would read: the functions of the data and packages, the evaluation sets."""
         if self.config.shares.functions or self.config.shares.harvested:
             real.pool(self.config.data, self.config.packages)
-        if self.config.audit is not None:
+        if self.config.audit:
             audit(self.config.audit)
 
     def choose(self, index: int) -> tuple[str, Program | None]:
@@ -184,7 +183,7 @@ class Mix:
         source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
-        if self.config.audit is not None and (match := audit(self.config.audit).match(program.source)) is not None:
+        if self.config.audit and (match := audit(self.config.audit).match(program.source)) is not None:
             return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         try:
             trace = record(program, limits=self._limits, steps=self.config.steps)
@@ -244,7 +243,7 @@ _TASK_NAMES = {name: name.replace("_", " ") for name in TaskShares.__dataclass_f
 
 
 @cache
-def audit(folder: Path) -> Audit:
+def audit(folder: str) -> Audit:
     """The audit against the evaluation sets of a folder, made once per process."""
     return Audit.from_folder(folder)
 

@@ -1,4 +1,4 @@
-"""What a corpus holds and what it cost, as tables: `summary` after a build, `measure` in full, `mismatches` of a check."""
+"""What a corpus holds and what it cost: `summary` after a build, `measure` in full, `mismatches` of a check."""
 
 from __future__ import annotations
 
@@ -103,9 +103,10 @@ def summary(store: Store) -> str:
 
 def mismatches(found: Verified) -> str:
     """What a check found, as text."""
+    differing, repeatable = sum(found.mismatches.values()), sum(found.mismatches_repeatable.values())
     lines = [
-        f"{found.seen:,} traces run again, {sum(found.mismatches.values()):,} differ; of {found.repeatable:,} whose source "
-        f"shows nothing that changes from run to run, {sum(found.mismatches_repeatable.values()):,} ({found.rate:.2%})"
+        f"{found.seen:,} traces run again, {differing:,} differ; of {found.repeatable:,} whose source shows nothing "
+        f"that changes from run to run, {repeatable:,} ({found.rate:.2%})"
     ]
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")

@@ -5,8 +5,8 @@
     FOLDER/parts/0000123.parquet the result of one unit of work, until the shard that holds it is finished
 
 Notable choices:
-- Every file is written beside its place and renamed, so whatever is at its place is whole. Whoever kills the writer loses
-  the open shard in memory, and even that is read again from its parts; nothing is ever appended to a file.
+- Every file is written beside its place and renamed, so whatever is at its place is whole. Whoever kills the writer
+  loses the open shard in memory, and even that is read again from its parts; nothing is ever appended to a file.
 - Parts are merged in the order of their numbers, whoever made them and whenever they came: the same work gives the same
   shards, byte for byte, whatever the number of workers.
 - Duplicates are dropped while merging: equal content (SHA-256 of the trace), and runs that are alike (MinHash).

@@ -28,8 +28,8 @@ _BATCH = 200
 
 @dataclass(slots=True)
 class Verified:
-    """Counts of stored traces: `seen` and `repeatable` ones (nothing in the source tells that they would differ), and of
-    each the mismatches, by cause."""
+    """Counts of stored traces: `seen` and `repeatable` ones (nothing in the source tells that they would differ), and
+    of each the mismatches, by cause."""
 
     seen: int = 0
     repeatable: int = 0

@@ -1,8 +1,8 @@
 """Many units of work at once: on this machine's processes, or as tasks on a Ray cluster; results as they come.
 
 Notable choices:
-- A worker that dies (out of memory, SIGKILL) costs the unit it had in hand: that is tried once more by a new worker, then
-  given up with the reason. `concurrent.futures` would give up everything.
+- A worker that dies (out of memory, SIGKILL) costs the unit it had in hand: that is tried once more by a new worker,
+  then given up with the reason. `concurrent.futures` would give up everything.
 - The order of results says nothing; whoever takes them sorts by unit.
 """
 

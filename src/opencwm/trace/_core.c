@@ -44,7 +44,7 @@ static PyObject *stop_class, *renderer_class, *class_namespace, *shared_names, *
 
 typedef struct {
     PyObject *value;   /* kept alive (KEEPS_LOCALS, or a fixed value), else only compared */
-    PyObject *text;    /* NULL: unbound */
+    PyObject *text;    /* or an int that stands for it; NULL: unbound */
     Snapshot snapshot;
     char kept;
     char same;         /* a fixed value, and `text` is its text */
@@ -330,15 +330,16 @@ set_text(Engine *engine, Visit *visit, int i, PyObject *text)
 {
     Slot *slot = &visit->slots[i];
     PyObject *old = slot->text;
-    if (text != NULL && old != NULL && (text == old || PyUnicode_Compare(text, old) == 0)) {
-        Py_DECREF(text);
+    if (text == old || (text != NULL && old != NULL && PyUnicode_CheckExact(text) && PyUnicode_CheckExact(old)
+                        && PyUnicode_Compare(text, old) == 0)) {
+        Py_XDECREF(text);
         return 0;
     }
     if (old != NULL) {
-        visit->characters -= visit->info->name_sizes[i] + PyUnicode_GET_LENGTH(old);
+        visit->characters -= visit->info->name_sizes[i] + size_of_text(old);
     }
     if (text != NULL) {
-        visit->characters += visit->info->name_sizes[i] + PyUnicode_GET_LENGTH(text);
+        visit->characters += visit->info->name_sizes[i] + size_of_text(text);
     }
     slot->text = text;
     Py_XDECREF(old);
@@ -368,7 +369,7 @@ note_locals(Engine *engine, Visit *visit, PyFrameObject *frame)
             continue;
         }
         Py_INCREF(value);
-        PyObject *text = text_of(&engine->text, value);
+        PyObject *text = stands_for_text(value) ? Py_NewRef(value) : text_of(&engine->text, value);
         Py_DECREF(value);
         if (text == NULL || set_text(engine, visit, i, text) < 0) {
             return -1;
@@ -776,6 +777,13 @@ failed(Engine *engine)
         PyErr_Clear();
         return finish(engine);
     }
+    if (engine->gentle && PyErr_ExceptionMatches(PyExc_RecursionError)) {
+        PyErr_Clear();
+        PyObject *reason = PyUnicode_InternFromString("recursion");
+        int noted = reason == NULL ? -1 : note_stop(engine, reason);
+        Py_XDECREF(reason);
+        return noted < 0 ? -1 : finish(engine);
+    }
     return -1;
 }
 
@@ -1177,7 +1185,9 @@ called_anywhere(Tracer *tracer, PyFrameObject *frame)
     }
     PyObject *answer = PyObject_CallOneArg(tracer->route, (PyObject *)frame);
     int result = 0;
-    if (answer == NULL) {
+    if (answer == NULL && PyErr_ExceptionMatches(PyExc_RecursionError)) {
+        PyErr_Clear();
+    } else if (answer == NULL) {
         PyErr_WriteUnraisable(tracer->route);
     } else if (answer == Py_False) {
         result = never(tracer, code);

@@ -87,6 +87,33 @@ put_char(Text *text, char byte)
     return 0;
 }
 
+/* An exact int of at most 64 bits may stand in place of its text until the text is wanted. */
+static inline int
+stands_for_text(PyObject *value)
+{
+    int overflow = 1;
+    if (PyLong_CheckExact(value)) {
+        PyLong_AsLongLongAndOverflow(value, &overflow);
+    }
+    return overflow == 0;
+}
+
+static inline Py_ssize_t
+size_of_text(PyObject *text) /* characters of a text or of what stands for one */
+{
+    if (!PyLong_CheckExact(text)) {
+        return PyUnicode_GET_LENGTH(text);
+    }
+    long long number = PyLong_AsLongLong(text);
+    unsigned long long rest = number < 0 ? 0ULL - (unsigned long long)number : (unsigned long long)number, bound = 10;
+    Py_ssize_t count = 1 + (number < 0);
+    while (count < 20 && rest >= bound) {
+        count++;
+        bound *= 10;
+    }
+    return count;
+}
+
 static int
 digits_of(char *end, long long number) /* writes backwards; the number of bytes */
 {
@@ -287,6 +314,24 @@ bytes_of(PyObject *text) /* of UTF-8 */
     return count;
 }
 
+static PyObject *
+text_of_number(long long number)
+{
+    if (number >= 0 && number < SMALL_INTS && small_ints[number]) {
+        return Py_NewRef(small_ints[number]);
+    }
+    char digits[24];
+    int count = digits_of(digits + sizeof digits, number);
+    PyObject *result = PyUnicode_New(count, 127);
+    if (result != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(result), digits + sizeof digits - count, count);
+        if (number >= 0 && number < SMALL_INTS) {
+            small_ints[number] = Py_NewRef(result);
+        }
+    }
+    return result;
+}
+
 /* The text of a value as values.py shows it; NULL with an exception set only where memory is out. */
 static PyObject *
 text_of(Text *text, PyObject *value)
@@ -297,19 +342,7 @@ text_of(Text *text, PyObject *value)
         int overflow;
         long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
         if (!overflow) {
-            if (number >= 0 && number < SMALL_INTS && small_ints[number]) {
-                return Py_NewRef(small_ints[number]);
-            }
-            char digits[24];
-            int count = digits_of(digits + sizeof digits, number);
-            PyObject *result = PyUnicode_New(count, 127);
-            if (result != NULL) {
-                memcpy(PyUnicode_1BYTE_DATA(result), digits + sizeof digits - count, count);
-                if (number >= 0 && number < SMALL_INTS) {
-                    small_ints[number] = Py_NewRef(result);
-                }
-            }
-            return result;
+            return text_of_number(number);
         }
     } else if (value == Py_None) {
         return Py_NewRef(text_none);
@@ -344,35 +377,34 @@ text_of(Text *text, PyObject *value)
 
 /* ---- Snapshots ---- */
 
+/* A word is the pointer of a fixed value (owned), or tagged: where a container begins, its type; where it ends, its size. */
 typedef struct {
-    uintptr_t *words;        /* pointers of fixed values (owned); tagged types, each with the size behind it */
+    uintptr_t *words;
     int count, room;
-    int good;                /* whether the text of the container is that of these words */
+    int good;                /* whether these words are those of the container whose text is known */
 } Snapshot;
 
 #define IS_TAGGED(word) ((word) & 1)
+#define BEGIN(value) ((uintptr_t)Py_TYPE(value) | 1)
+#define END(value) ((uintptr_t)size_of(value) << 1 | 1)
 
 static void
-snapshot_clear(Snapshot *snapshot)
+snapshot_truncate(Snapshot *snapshot, int count)
 {
-    for (int i = 0; i < snapshot->count; i++) {
-        if (IS_TAGGED(snapshot->words[i])) {
-            i++;
-        } else {
-            Py_DECREF((PyObject *)snapshot->words[i]);
+    while (snapshot->count > count) {
+        uintptr_t word = snapshot->words[--snapshot->count];
+        if (!IS_TAGGED(word)) {
+            Py_DECREF((PyObject *)word);
         }
     }
-    snapshot->count = 0;
-    snapshot->good = 0;
 }
 
 static void
 snapshot_free(Snapshot *snapshot)
 {
-    snapshot_clear(snapshot);
+    snapshot_truncate(snapshot, 0);
     PyMem_Free(snapshot->words);
-    snapshot->words = NULL;
-    snapshot->room = 0;
+    *snapshot = (Snapshot){0};
 }
 
 static inline int
@@ -391,16 +423,31 @@ size_of(PyObject *value)
         : type == &PyList_Type || type == &PyTuple_Type ? Py_SIZE(value) : PySet_GET_SIZE(value);
 }
 
-/* A walk: it either compares with the words of a snapshot or, from `making` on, appends them. */
+/* A walk compares with the words of a snapshot, and from the first that differs on makes them anew. */
 typedef struct {
     Snapshot *snapshot;
     Py_ssize_t limit;
     int at, making;
 } Walk;
 
-static int
-walk_append(Snapshot *snapshot, uintptr_t word)
+static inline int
+walk_meets(Walk *walk, uintptr_t word)
 {
+    if (!walk->making && walk->at < walk->snapshot->count && walk->snapshot->words[walk->at] == word) {
+        walk->at++;
+        return 1;
+    }
+    return 0;
+}
+
+static int
+walk_append(Walk *walk, uintptr_t word)
+{
+    Snapshot *snapshot = walk->snapshot;
+    if (!walk->making) {
+        snapshot_truncate(snapshot, walk->at);
+        walk->making = 1;
+    }
     if (snapshot->count == snapshot->room) {
         int room = snapshot->room ? 2 * snapshot->room : 16;
         uintptr_t *words = room > WALK_WORDS ? NULL : PyMem_Realloc(snapshot->words, room * sizeof(uintptr_t));
@@ -416,6 +463,13 @@ walk_append(Snapshot *snapshot, uintptr_t word)
 
 static int walk_value(Walk *walk, PyObject *value, int nesting);
 
+static inline int
+walk_item(Walk *walk, PyObject *value, int nesting)
+{
+    /* Only fixed values are in a snapshot as themselves. */
+    return walk_meets(walk, (uintptr_t)value) ? 0 : walk_value(walk, value, nesting);
+}
+
 static int
 walk_inside(Walk *walk, PyObject *value, int nesting)
 {
@@ -423,16 +477,16 @@ walk_inside(Walk *walk, PyObject *value, int nesting)
     Py_ssize_t at = 0;
     if (type == &PyList_Type || type == &PyTuple_Type) {
         Py_ssize_t count = Py_SIZE(value) < walk->limit ? Py_SIZE(value) : walk->limit;
+        PyObject **items = PySequence_Fast_ITEMS(value);
         for (; at < count; at++) {
-            PyObject *item = type == &PyList_Type ? PyList_GET_ITEM(value, at) : PyTuple_GET_ITEM(value, at);
-            if (walk_value(walk, item, nesting - 1) < 0) {
+            if (walk_item(walk, items[at], nesting) < 0) {
                 return -1;
             }
         }
     } else if (type == &PyDict_Type) {
         PyObject *key, *item;
         for (Py_ssize_t count = 0; count < walk->limit && PyDict_Next(value, &at, &key, &item); count++) {
-            if (walk_value(walk, key, nesting - 1) < 0 || walk_value(walk, item, nesting - 1) < 0) {
+            if (walk_item(walk, key, nesting) < 0 || walk_item(walk, item, nesting) < 0) {
                 return -1;
             }
         }
@@ -440,7 +494,7 @@ walk_inside(Walk *walk, PyObject *value, int nesting)
         PyObject *item;
         Py_hash_t hash;
         while (_PySet_NextEntry(value, &at, &item, &hash)) {
-            if (walk_value(walk, item, nesting - 1) < 0) {
+            if (walk_item(walk, item, nesting) < 0) {
                 return -1;
             }
         }
@@ -448,53 +502,33 @@ walk_inside(Walk *walk, PyObject *value, int nesting)
     return 0;
 }
 
+/* Walk over a value that is not in the snapshot as itself. */
 static int
 walk_value(Walk *walk, PyObject *value, int nesting)
 {
-    Snapshot *snapshot = walk->snapshot;
-    if (!walk->making) {
-        if (walk->at >= snapshot->count) {
-            return -1;
-        }
-        uintptr_t word = snapshot->words[walk->at++];
-        if (word == (uintptr_t)value) {
-            return 0; /* fixed values only are in a snapshot as themselves */
-        }
-        if (!is_walked(value) || word != ((uintptr_t)Py_TYPE(value) | 1)
-                || snapshot->words[walk->at++] != (uintptr_t)size_of(value)) {
-            return -1;
-        }
-        return walk_inside(walk, value, nesting);
-    }
     if (is_deeply_fixed(value, 3)) {
-        return walk_append(snapshot, (uintptr_t)Py_NewRef(value)) < 0 ? (Py_DECREF(value), -1) : 0;
+        return walk_append(walk, (uintptr_t)Py_NewRef(value)) < 0 ? (Py_DECREF(value), -1) : 0;
     }
     if (nesting == 0 || !is_walked(value)) {
         return -1;
     }
-    if (snapshot->count + 2 > WALK_WORDS || walk_append(snapshot, (uintptr_t)Py_TYPE(value) | 1) < 0) {
+    if (!walk_meets(walk, BEGIN(value)) && walk_append(walk, BEGIN(value)) < 0) {
         return -1;
     }
-    if (walk_append(snapshot, (uintptr_t)size_of(value)) < 0) {
-        snapshot->count--;
+    if (walk_inside(walk, value, nesting - 1) < 0) {
         return -1;
     }
-    return walk_inside(walk, value, nesting);
+    return walk_meets(walk, END(value)) ? 0 : walk_append(walk, END(value));
 }
 
-/* Whether a container's text is that of the snapshot; if not, the snapshot is made anew. */
+/* Whether a container's text is that of the snapshot; if not, the snapshot is made anew from where it differs. */
 static int
 snapshot_meets(Snapshot *snapshot, PyObject *value, Py_ssize_t limit)
 {
-    Walk walk = {snapshot, limit, 0, 0};
-    if (snapshot->good && walk_value(&walk, value, WALK_NESTING) == 0 && walk.at == snapshot->count) {
-        return 1;
-    }
-    snapshot_clear(snapshot);
-    walk.making = 1;
-    snapshot->good = walk_value(&walk, value, WALK_NESTING) == 0;
     if (!snapshot->good) {
-        snapshot_clear(snapshot);
+        snapshot_truncate(snapshot, 0);
     }
-    return 0;
+    Walk walk = {snapshot, limit, 0, !snapshot->good};
+    snapshot->good = walk_item(&walk, value, WALK_NESTING) == 0;
+    return snapshot->good && !walk.making;
 }

@@ -62,7 +62,7 @@ class Renderer:
             text = self.whole(value, self.limit)
             if text is None:
                 text = self._cut(value, self.limit)
-        except (RuntimeError, MemoryError):  # the end of the stack or of memory, or a thread is changing the value
+        except Exception:  # the end of the stack or of memory, a thread is changing the value, or it is half made
             text = None
         self._active.clear()
         if text is None:

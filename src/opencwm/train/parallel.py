@@ -25,8 +25,10 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -109,13 +111,23 @@ def world(settings: ParallelSettings) -> Iterator[World]:
         torch.cuda.set_device(device)
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        _meet("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         shape, names = (size // own, settings.context, settings.tensor), ("data", "context", "tensor")
         yield World(device, init_device_mesh(device.type, shape, mesh_dim_names=names))
     finally:
         if ours:
             dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Join the processes. After a restart the launcher's store may still hold the addresses of the dead: each attempt
+    has names of its own in it."""
+    store, rank, size = next(rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        backend, store=distributed_c10d.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size
+    )
 
 
 def parallelise(objective: Objective, settings: ParallelSettings, world: World) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opencwm.codec import compact
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.tokenizer import VALUE_TOKENS, VOCABULARY, encode_value
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.literals import LiteralState
 from opencwm.programs.program import Program
 from opencwm.programs.write import write
@@ -62,6 +62,7 @@ SOURCES = {
         "import asyncio\n\nasync def a():\n    await asyncio.sleep(0)\n    return 1\n\n"
         "def main():\n    return asyncio.run(a())\n"
     ),
+    "comprehensions on one line": "def f(m):\n    return [sorted(r) for r in [m[i:i + 2] for i in range(2)]]\n\ndef main():\n    return f([2, 1])\n",
     "del and except as": (
         "def main():\n    x = 1\n    del x\n    try:\n        x\n    except NameError as e:\n        y = str(e)\n    return y\n"
     ),
