@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opencwm.model.config import ModelConfig, RopeScaling
-from opencwm.model.engine import Session
+from opencwm.model.session import Session
 from opencwm.model.transformer import Transformer
 
 transformers = pytest.importorskip("transformers", reason="needs transformers >= 5: pip install 'opencwm[hf]'")

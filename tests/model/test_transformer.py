@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencwm.model.config import ModelConfig, preset
-from opencwm.model.engine import ContextFull, Session
+from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer, document_positions
 
 EXTRAS = dict(qk_norm=True, conv_width=4, tie_embeddings=True)
@@ -121,13 +121,6 @@ def test_the_cache_equals_a_full_forward(changes: dict[str, object], chunks: lis
     assert session.tokens == tuple(other)
 
 
-def test_a_cache_serves_several_rows() -> None:
-    model, tokens = build(**EXTRAS), random_tokens(3, 90)
-    cache = model.new_cache(batch=3)
-    parts = [model(tokens[:, :70], cache=cache), *(model(tokens[:, t : t + 1], cache=cache) for t in range(70, 90))]
-    close(torch.cat(parts, dim=1), model(tokens))
-
-
 def test_gradients_reach_every_parameter() -> None:
     model, tokens = build(**EXTRAS, **WINDOW), random_tokens(2, 20)
     documents = torch.tensor([[0] * 8 + [1] * 12, [0] * 20])
@@ -170,8 +163,6 @@ def test_too_many_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="a document of 17 tokens does not fit max_positions 16"):
         model(random_tokens(1, 20), documents_BT=torch.tensor([[0] * 3 + [1] * 17]))
     assert model(random_tokens(1, 20), documents_BT=torch.tensor([[0] * 10 + [1] * 10])).isfinite().all()
-    with pytest.raises(ValueError, match="one document per row"):
-        model(random_tokens(1, 4), documents_BT=torch.zeros(1, 4, dtype=torch.int64), cache=model.new_cache())
 
 
 def test_a_session_refuses_what_does_not_fit_and_stays_as_it_was() -> None:

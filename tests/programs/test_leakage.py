@@ -76,7 +76,7 @@ def test_the_mix_drops_what_matches(tmp_path: Path) -> None:
     (tmp_path / "humaneval").mkdir()
     row = {"prompt": victim.source, "canonical_solution": ""}
     (tmp_path / "humaneval" / "all.jsonl").write_text(json.dumps(row) + "\n")
-    audited = Mix(MixConfig(audit=tmp_path))
+    audited = Mix(MixConfig(audit=str(tmp_path)))
     assert audited.make(3).rejected.startswith("leak: HumanEval by")
     assert audited(3) == [] and plain(3) != []
     assert sum(bool(audited(index)) for index in range(30)) > 20

@@ -111,10 +111,9 @@ def test_muon_on_divided_matrices(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    start(tmp_path / "whole", 1, "run.steps=12")
+    start(tmp_path / "whole", 1, "run.steps=12", "optimiser.decay_share=0.0")
     for processes, steps, *mesh in ((4, 4, "parallel.tensor=2"), (1, 8), (2, 12)):
         start(tmp_path / "moved", processes, f"run.steps={steps}", "optimiser.decay_share=0.0", *mesh)
-    start(tmp_path / "whole", 1, "run.steps=12", "optimiser.decay_share=0.0")
     curves = [[r["loss"] for r in read_log(tmp_path / f) if "loss" in r] for f in ("moved", "whole")]
     assert len(curves[0]) == 12
     assert curves[0][:4] == pytest.approx(curves[1][:4], abs=1e-5)

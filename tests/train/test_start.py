@@ -77,9 +77,9 @@ def test_moments_are_fresh_or_carried(first: Path) -> None:
     assert "(step 12)" in said
     assert not any(bool(tensor.any()) for tensor in fresh.values())
     assert all(bool(tensor.any()) for tensor in carried.values())
-    with pytest.raises(StartError, match="weights alone: start.optimiser = carried needs a run"):
+    with pytest.raises(StartError, match=r"weights alone: start\.optimiser = carried needs a run"):
         moments(first / "weights", "carried")
-    with pytest.raises(checkpoint.CheckpointError, match="nothing under optimiser/"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"nothing under optimiser/"):
         moments(first, "carried", "adamw")
 
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpus, documents, learning, mix, runs, sandbox, training
+from opencwm.cli import corpus, debugging, documents, explaining, learning, mix, model, runs, sandbox, serving, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -43,8 +43,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (WorldError, ConfigError, InfraError) as error:
             _refuse(str(error), SETUP)
-        except (ProgramError, RecordError, Unusable) as error:
+        except (ProgramError, RecordError) as error:
             _refuse(str(error), PROGRAM)
+        except Unusable as error:
+            _refuse(str(error), error.code)
         except ValueError as error:
             from opencwm.model.weights import WeightsError  # loaded already, if the error is one
 
@@ -99,7 +101,9 @@ def _example(text: str) -> str:
 
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
-app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
+app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(debugging.debug)
+app.command("why", epilog=_example("cwm why tests/test_cart.py::test_total --git HEAD~1"))(explaining.why)
+app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
 
 train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
 train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
@@ -109,6 +113,10 @@ app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
+evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
+    learning.language
+)
 app.add_typer(evaluate, name="eval")
 
 data = typer.Typer(help="Make data, and look at it.", no_args_is_help=True)
@@ -122,9 +130,16 @@ data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix
 data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
 data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
 data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
+data.command("chats", epilog=_example("cwm data chats chats.jsonl --count 100"))(documents.chats)
 data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
 data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)
 app.add_typer(data, name="data")
+
+models = typer.Typer(help="Look into weights, convert them, fetch some.", no_args_is_help=True)
+models.command("inspect", epilog=_example("cwm model inspect src/opencwm/weights/tiny"))(model.inspect)
+models.command("convert", epilog=_example("cwm model convert cwm-native cwm-hf --dtype bfloat16"))(model.convert)
+models.command("fetch", epilog=_example("cwm model fetch smollm2-135m"))(model.fetch)
+app.add_typer(models, name="model")
 
 box = typer.Typer(help="Run what nobody has read.", no_args_is_help=True)
 box.command("doctor", epilog=_example("cwm sandbox doctor"))(sandbox.doctor)

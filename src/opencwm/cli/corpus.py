@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="The corpus's folder.", metavar="FOLDER")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-WHERE = "An installed package, a checkout's path, or stdlib:MODULE"
+WHERE = "An installed package, a checkout's path or stdlib:MODULE, with ::MODULE for one of its modules"
 
 
 def traces(
@@ -127,10 +127,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """What a corpus holds: episodes, frames, tokens in each codec, bytes, and what was left out by reason."""
-    from opencwm.cli.learning import tokenizer
+    from opencwm.cli.learning import read_tokenizer
     from opencwm.programs.report import measure
 
-    found = measure(_open(folder), tokenizer(llama3) if llama3 else None)
+    found = measure(_open(folder), read_tokenizer(llama3) if llama3 else None)
     typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else found.table())
 
 

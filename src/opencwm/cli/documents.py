@@ -1,4 +1,4 @@
-"""`cwm data`: building a corpus of code, and looking at what a run learns from."""
+"""`cwm data code`, `chats`, `stats` and `peek`: making documents, and looking at what a run learns from."""
 
 from __future__ import annotations
 
@@ -56,6 +56,40 @@ def code(
         print(f"  left out: {count:,} {reason}")
     for name, characters in report.licences.most_common(12):
         print(f"  {characters / report.characters:6.1%}  {name}")
+
+
+def chats(
+    output: Annotated[Path, typer.Argument(help="The JSON-lines file to write.", metavar="OUTPUT")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many chats.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the programs.")] = 0,
+    reasoning: Annotated[
+        float, typer.Option("--reasoning", min=0, max=1, help="Share of the answers that tell the run first.")
+    ] = 0.5,
+    length: Annotated[int, typer.Option("--length", min=1, help="Leave out longer ones (characters).")] = 2000,
+) -> None:
+    """Write questions about runs of written programs, with answers from running them, as chats."""
+    from opencwm.programs.questions import question
+
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with progress("writing") as say, partial.open("w", encoding="utf-8") as file:
+            written = 0
+            for index in itertools.count():
+                if written == count:
+                    break
+                chat = question(index, seed=seed, reasoning=reasoning)
+                text = json.dumps(chat)
+                if chat is not None and len(text) <= length:
+                    file.write(text + "\n")
+                    written += 1
+                    say(f"chat {written:,} of {count:,}")
+        partial.replace(output)
+    except OSError as error:
+        raise Unusable(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{count:,} chats written to {output}")
 
 
 def stats(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import sys
+import math
+import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
-    from opencwm.world.local import LocalWorld
-    from opencwm.world.protocol import Prediction, Run
+    from opencwm.world.protocol import Prediction, Run, World
 
 FRAMES, SECONDS = 1000, 10.0
 
@@ -59,6 +59,15 @@ Call = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Weights = Annotated[
     Path | None, typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--world", metavar="URL", help="Ask the model of this server (`cwm serve`, vLLM, ...) instead."),
+]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which of the server's models.")]
+Llama3 = Annotated[
+    Path | None,
+    typer.Option("--llama3", metavar="FILE", help="Llama 3's tokenizer: the server is then sent token ids."),
 ]
 FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
@@ -122,7 +131,7 @@ def trace(
     if file is not None and (diff is not None or git is not None):
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
-        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
         return
 
     if as_json and form is not Format.table:
@@ -169,7 +178,15 @@ def trace(
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
 
 
-def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+def _compare(
+    file: str,
+    call: str | None,
+    diff: str | None,
+    git: str | None,
+    limits: Limits,
+    as_json: bool,
+    sandbox: bool | None,
+) -> None:
     """Run both versions and show where they part."""
     from opencwm.cli import diffing
     from opencwm.programs.program import Program
@@ -181,7 +198,8 @@ def _compare(file: str, call: str | None, diff: str | None, git: str | None, lim
     else:
         old = _program(diff or "", call)
     with progress("running"):
-        runs = _record(old, limits), _record(new, limits)
+        boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
+        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
     found = compare(*runs)
     if as_json:
         typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
@@ -195,6 +213,9 @@ def predict(
     check: Annotated[bool, typer.Option("--check", help="Show what really happens beside it.")] = False,
     as_json: Json = False,
     weights: Weights = None,
+    world: Address = None,
+    model: Model = None,
+    llama3: Llama3 = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
 ) -> None:
@@ -215,7 +236,7 @@ def predict(
         with progress("running"):
             real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
-        run = _world(weights).run(program)
+        run = _world(weights, world, model, llama3).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -230,34 +251,6 @@ def predict(
     if error := render.first_error(comparison):
         screen.print(error, style="red")
     screen.print(render.verdict(comparison, real, predicted), style="bold")
-
-
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS), sandbox=_sandboxed(file)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
 
 
 def _program(file: str, call: str | None) -> Program:
@@ -335,10 +328,22 @@ def _sandboxed(file: str, wanted: bool | None = None) -> bool:
     return True
 
 
-def _world(weights: Path | None) -> LocalWorld:
-    from opencwm.world.local import LocalWorld
+def _world(weights: Path | None, address: str | None, model: str | None, llama3: Path | None) -> World:
+    """The world that the options name. Raises WorldError, WeightsError and Unusable."""
+    if address is None:
+        if model is not None or llama3 is not None:
+            raise Unusable("--model and --llama3 belong to --world URL: give that too, or neither of them")
+        from opencwm.world.local import LocalWorld
 
-    return LocalWorld.load(weights)
+        return LocalWorld.load(weights)
+    if weights is not None:
+        raise Unusable("--weights and --world exclude each other: choose one")
+    from opencwm.cli.learning import read_tokenizer
+    from opencwm.world.endpoint import Endpoint
+    from opencwm.world.remote import RemoteWorld
+
+    tokenizer = read_tokenizer(llama3) if llama3 else None
+    return RemoteWorld.connect(Endpoint(address, key=os.environ.get("CWM_API_KEY")), model=model, tokenizer=tokenizer)
 
 
 def _as_json(
@@ -347,7 +352,12 @@ def _as_json(
     """What `cwm predict --json` prints."""
     guess = _trace_json(predicted)
     for record, prediction in zip(guess["frames"], predictions, strict=True):  # type: ignore[call-overload]
-        record |= {"probability": prediction.probability, "branch": prediction.branch, "values": prediction.values}
+        values = {name: _known(chance) for name, chance in prediction.values.items()}
+        record |= {
+            "probability": _known(prediction.probability),
+            "branch": _known(prediction.branch),
+            "values": values,
+        }
     result: dict[str, object] = {"predicted": guess}
     if real is not None and comparison is not None:
         parting = comparison.divergence
@@ -366,6 +376,10 @@ def _as_json(
             },
         }
     return result
+
+
+def _known(chance: float) -> float | None:
+    return None if math.isnan(chance) else chance
 
 
 def _trace_json(trace: Trace) -> dict[str, object]:
@@ -400,11 +414,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

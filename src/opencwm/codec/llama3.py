@@ -3,15 +3,19 @@
 Notable choices:
 - The names and ids of special tokens need no vocabulary, so the `cwm` codec can use them without one. Reserved ids that
   CWM leaves unused are named by their offset (`<|reserved_special_token_2|>` is 128002), which is not Llama 3's count.
-- Ordinary encoding never gives a special token, whatever the text says.
+- Ordinary encoding never gives a special token, whatever the text says; a caller names those that a text may hold.
 - Text goes to the encoder in pieces of 400,000 characters, as in CWM: longer ones could overflow it.
+- `tokenizer.model` and `tokenizer.json` give the same ranks: Llama 3's merges are those of its ranks, so the second
+  file's vocabulary alone is read, and its own names for the reserved ids are left aside.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,8 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_SPECIAL = re.compile(r"<\|\w+\|>")
+_GIVE = "give Llama 3's tokenizer.model (about 2.2 MB) or tokenizer.json (about 9 MB)"
 
 
 class Tokenizer:
@@ -64,14 +70,32 @@ class Tokenizer:
         self._encoding: Any = tiktoken.Encoding("llama3", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
         self._bytes = {token: text for text, token in ranks.items()}
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of ordinary text; never a special one. Raises CodecError for text that is not valid Unicode."""
+    def encode(self, text: str, special: Collection[str] = ()) -> list[int]:
+        """Ids of text. Special tokens come only of the names in `special`, none by default: others are text.
+
+        Raises CodecError for text that is not valid Unicode.
+        """
+        if not special:
+            return self._ordinary(text)
+        ids: list[int] = []
+        end = 0
+        for found in _SPECIAL.finditer(text):
+            if found[0] in special and found[0] in IDS:
+                ids += [*self._ordinary(text[end : found.start()]), IDS[found[0]]]
+                end = found.end()
+        return ids + self._ordinary(text[end:])
+
+    def _ordinary(self, text: str) -> list[int]:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise CodecError("the text holds half of a surrogate pair", error.start) from None
         chunks = (text[start : start + CHUNK] for start in range(0, len(text), CHUNK))
         return [token for chunk in chunks for token in self._encoding.encode_ordinary(chunk)]
+
+    def piece(self, token: int) -> bytes | None:
+        """The bytes of one ordinary token, which need not be whole characters; None for any other id."""
+        return self._bytes.get(token)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ordinary ids. Raises CodecError for others, and for ids that together are no UTF-8 text."""
@@ -92,25 +116,52 @@ class Tokenizer:
 
 
 def load(path: str | Path) -> Tokenizer:
-    """The tokenizer of a `tokenizer.model` file: a line per token, base64 of its bytes and its rank.
+    """The tokenizer of a `tokenizer.model` or `tokenizer.json` file.
 
-    Raises OSError if the file cannot be read, ValueError, with the line, if it is something else, and ImportError
+    Raises OSError if the file cannot be read, ValueError, with the place, if it is something else, and ImportError
     without tiktoken.
     """
+    data = Path(path).read_bytes()
+    ranks = _from_json(data, path) if data.lstrip()[:1] == b"{" else _from_lines(data, path)
+    if sorted(ranks.values()) != list(range(len(ranks))) or len(ranks) > REGULAR:
+        raise ValueError(f"{path}: ranks are not 0 to {len(ranks) - 1}; {_GIVE}")
+    lacking = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if lacking:
+        raise ValueError(f"{path}: no token for byte {lacking[0]}; {_GIVE}")
+    return Tokenizer(ranks)
+
+
+def _from_lines(data: bytes, path: str | Path) -> dict[bytes, int]:
+    """`tokenizer.model`: a line per token, base64 of its bytes and its rank."""
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
+    for number, line in enumerate(data.splitlines(), 1):
         if not line:
             continue
         try:
             text, rank = line.split()
             ranks[base64.b64decode(text, validate=True)] = int(rank)
         except (ValueError, binascii.Error):
-            raise ValueError(
-                f"{path}, line {number}: not a token and its rank; give Llama 3's tokenizer.model (about 2.2 MB)"
-            ) from None
-    if sorted(ranks.values()) != list(range(len(ranks))) or len(ranks) > REGULAR:
-        raise ValueError(f"{path}: ranks are not 0 to {len(ranks) - 1}; give Llama 3's tokenizer.model (about 2.2 MB)")
-    lacking = [byte for byte in range(256) if bytes([byte]) not in ranks]
-    if lacking:
-        raise ValueError(f"{path}: no token for byte {lacking[0]}; give Llama 3's tokenizer.model (about 2.2 MB)")
-    return Tokenizer(ranks)
+            raise ValueError(f"{path}, line {number}: not a token and its rank; {_GIVE}") from None
+    return ranks
+
+
+def _from_json(data: bytes, path: str | Path) -> dict[bytes, int]:
+    """`tokenizer.json`: a byte-level BPE model whose vocabulary spells each byte as one printable character."""
+    try:
+        header = json.loads(data)
+        model, steps = header["model"], header["pre_tokenizer"]["pretokenizers"]
+        if model["type"] != "BPE" or [s["pattern"]["Regex"] for s in steps if s["type"] == "Split"] != [SPLIT]:
+            raise ValueError("another split or model")
+        return {bytes(BYTE_OF[character] for character in text): int(rank) for text, rank in model["vocab"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path}: not Llama 3's byte-pair vocabulary; {_GIVE}") from None
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The alphabet of byte-level BPE: printable bytes as themselves, the others from U+0100 on, in order."""
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(256) if byte not in kept]
+    return {chr(byte): byte for byte in kept} | {chr(0x100 + k): byte for k, byte in enumerate(moved)}
+
+
+BYTE_OF = _byte_of_character()

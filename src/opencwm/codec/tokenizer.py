@@ -224,6 +224,20 @@ def decode_value(tokens: Sequence[int]) -> str:
     return _decode_bytes(b"".join(_text(token) for token in tokens))
 
 
+def encode_code(text: str, size: int = SIZE) -> list[int]:
+    """Part of a source line in the first `size` tokens: symbols and words, all else as bytes; no line numbers, no aliases."""
+    tokens, words = [], _source_words(size)
+    for match in _SOURCE.finditer(text):
+        kind, piece = match.lastgroup, match.group()
+        if kind == "symbol":
+            tokens.append(VOCABULARY.symbols[piece])
+        elif kind == "word" and piece in words:
+            tokens.append(words[piece])
+        else:
+            tokens += _bytes(piece)
+    return tokens
+
+
 def encode_source(text: str, size: int = SIZE) -> tuple[list[int], dict[str, int]]:
     """Source in the first `size` tokens, and the token of every name that has one (aliases bound on the way)."""
     tokens, words = line_tokens(1), _source_words(size)

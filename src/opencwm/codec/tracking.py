@@ -10,7 +10,7 @@ Notable choices:
 - Predicted runs may do what control flow forbids. A frame that no reading explains is placed by its text alone, at a
   penalty, so a wrong prediction can still be shown and compared; only a text that is no line of the context, and
   frames outside the entry's activation, are errors.
-- A context that does not compile (it may be for another Python version) has no scopes: then the text alone decides.
+- A context that does not compile (for another Python version, say) has no scopes: then the text alone decides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from opencwm.trace.frames import Event
 
 MOST_READINGS = 32
 MOST_SUSPENDED = 64
-# What the text of a comprehension's value starts with.
 _OPENINGS: dict[str, str | tuple[str, ...]] = {"<listcomp>": "[", "<setcomp>": ("{", "set("), "<dictcomp>": "{"}
 RELAXED = 100  # penalty of a frame that control flow does not explain
 
@@ -56,19 +55,19 @@ class Place:
 
 
 @dataclass(eq=False, slots=True)
-class _Activation:
+class Activation:
     scope: Scope | None
     name: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Entry:
+class Entry:
     """An activation on the stack. `key` is equal for entries with equal futures."""
 
-    activation: _Activation
+    activation: Activation
     lines: Lines
     mode: Mode
-    below: _Entry | None
+    below: Entry | None
     depth: int
     key: int
 
@@ -78,19 +77,31 @@ class _Spot:
     """Where a reading puts one frame. `follows` gives the lines that may come after a line of the spot before it in
     the same activation; None stands for any."""
 
-    activation: _Activation
+    activation: Activation
     lines: Lines
     depth: int
     follows: Callable[[int], Lines] | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Reading:
-    back: _Reading | None
+class Reading:
+    back: Reading | None
     spot: _Spot | None
-    top: _Entry | None
-    suspended: tuple[_Entry, ...] = ()
+    top: Entry | None
+    suspended: tuple[Entry, ...] = ()
     penalty: int = 0
+
+
+def _any(reading: Reading) -> bool:
+    return True
+
+
+def _running(reading: Reading) -> bool:
+    return reading.top is not None
+
+
+def _over(reading: Reading) -> bool:
+    return reading.top is None
 
 
 @dataclass(slots=True)
@@ -120,33 +131,42 @@ class Tracker:
 
     def place(self, sightings: Sequence[Sighting], *, ended: bool, end_offset: int) -> list[Place]:
         """Places of all frames. `ended`: the last frame leaves the entry. Raises CodecError with the frame's offset."""
-        readings = [_Reading(None, None, None)]
+        readings = self.begin()
         for index, sighting in enumerate(sightings):
-            if sighting.text not in self.lines_of:
-                raise CodecError(f"expected a line of the context, found {sighting.text!r}", sighting.offset)
-            if index == 0 and (sighting.event != "call" or self.entry_line not in self.lines_of[sighting.text]):
-                raise CodecError("expected the call of the entry, the marked line", sighting.offset)
             last = index + 1 == len(sightings)
-            following: list[_Reading] = []
-            for attempt in (self._explained, self._by_text):
-                following = [
-                    reading
-                    for before in readings
-                    for reading in attempt(before, sighting, index == 0)
-                    if (last and (reading.top is None or not ended)) or (not last and reading.top is not None)
-                ]
-                if following:
-                    break
-            else:
+            following = self.follow(readings, sighting, _over if last and ended else _any if last else _running)
+            if not following:
                 raise CodecError(
                     "expected the return or exception that ends the entry's run as the last frame",
                     end_offset if last else sightings[index + 1].offset,
                 )
-            readings = _distinct(following)
+            readings = following
         best = min(readings, key=lambda reading: reading.penalty)  # the first among equals
         return _resolve(best)
 
-    def _explained(self, reading: _Reading, sighting: Sighting, first: bool) -> Iterator[_Reading]:
+    def begin(self) -> list[Reading]:
+        """The one reading of no frames."""
+        return [Reading(None, None, None)]
+
+    def follow(
+        self, readings: Sequence[Reading], sighting: Sighting, wanted: Callable[[Reading], bool] = _any
+    ) -> list[Reading]:
+        """The `wanted` readings of one more frame: those that control flow allows, else by the text alone.
+
+        Raises CodecError for a text that is no line of the context, and for a first frame that does not call the entry.
+        """
+        if sighting.text not in self.lines_of:
+            raise CodecError(f"expected a line of the context, found {sighting.text!r}", sighting.offset)
+        first = readings[0].spot is None
+        if first and (sighting.event != "call" or self.entry_line not in self.lines_of[sighting.text]):
+            raise CodecError("expected the call of the entry, the marked line", sighting.offset)
+        for attempt in (self._explained, self._by_text):
+            following = [new for before in readings for new in attempt(before, sighting, first) if wanted(new)]
+            if following:
+                return _distinct(following)
+        return []
+
+    def _explained(self, reading: Reading, sighting: Sighting, first: bool) -> Iterator[Reading]:
         """Readings that control flow allows after `reading`, likelier ones first."""
         if first:
             yield from self._entry(reading, sighting)
@@ -158,11 +178,11 @@ class Tracker:
             else:
                 yield from self._leave(reading, reading.top, sighting)
 
-    def _entry(self, reading: _Reading, sighting: Sighting) -> Iterator[_Reading]:
+    def _entry(self, reading: Reading, sighting: Sighting) -> Iterator[Reading]:
         scopes = self._started.get(self.entry_line, [])
         yield self._start(reading, None, scopes[0] if scopes else None, self.entry_line, sighting)
 
-    def _call(self, reading: _Reading, top: _Entry, sighting: Sighting) -> Iterator[_Reading]:
+    def _call(self, reading: Reading, top: Entry, sighting: Sighting) -> Iterator[Reading]:
         if top.mode == "raised":
             top = self._entry_at(top, _where(top, lambda scope, line: scope.raised(line).silent), "on")
             if not top.lines:
@@ -182,7 +202,7 @@ class Tracker:
                 # A suspended generator expression has bound what it loops over.
                 scope = entry.activation.scope
                 unlikely = scope is not None and scope.name.endswith("<genexpr>") and names <= set(scope.free)
-                yield _Reading(reading, spot, new, rest, reading.penalty + int(unlikely))
+                yield Reading(reading, spot, new, rest, reading.penalty + int(unlikely))
         for line in sorted(lines):
             for callee in self._started.get(line, ()):
                 bound = names >= set(callee.arguments) and names <= {*callee.arguments, *callee.free}
@@ -196,31 +216,31 @@ class Tracker:
 
     def _start(
         self,
-        reading: _Reading,
-        top: _Entry | None,
+        reading: Reading,
+        top: Entry | None,
         scope: Scope | None,
         line: int,
         sighting: Sighting,
         *,
         penalty: int = 0,
-    ) -> _Reading:
+    ) -> Reading:
         """`reading` with a new activation above `top`."""
-        activation = _Activation(scope, scope.name if scope else _name(sighting.text))
+        activation = Activation(scope, scope.name if scope else _name(sighting.text))
         new = self._push(activation, frozenset({line}), "fresh", top)
         spot = _Spot(activation, new.lines, new.depth, None)
-        return _Reading(reading, spot, new, reading.suspended, reading.penalty + penalty)
+        return Reading(reading, spot, new, reading.suspended, reading.penalty + penalty)
 
-    def _line(self, reading: _Reading, top: _Entry, sighting: Sighting) -> Iterator[_Reading]:
-        follows = _after(top)
+    def _line(self, reading: Reading, top: Entry, sighting: Sighting) -> Iterator[Reading]:
+        follows = lines_after(top)
         lines = self.lines_of[sighting.text]
         if follows is not None:
             lines &= frozenset().union(*map(follows, top.lines))
         if lines:
             spot = _Spot(top.activation, lines, top.depth, follows)
             new = self._push(top.activation, lines, "on", top.below)
-            yield _Reading(reading, spot, new, reading.suspended, reading.penalty)
+            yield Reading(reading, spot, new, reading.suspended, reading.penalty)
 
-    def _leave(self, reading: _Reading, top: _Entry, sighting: Sighting) -> Iterator[_Reading]:
+    def _leave(self, reading: Reading, top: Entry, sighting: Sighting) -> Iterator[Reading]:
         """A `return` or `exception` frame at the current line."""
         lines = self.lines_of[sighting.text]
         if top.activation.scope is not None:
@@ -235,8 +255,8 @@ class Tracker:
             yield from self._left(reading, top, lines, sighting, _same if top.activation.scope else None)
 
     def _left(
-        self, reading: _Reading, top: _Entry, lines: Lines, sighting: Sighting, follows: Callable[[int], Lines] | None
-    ) -> Iterator[_Reading]:
+        self, reading: Reading, top: Entry, lines: Lines, sighting: Sighting, follows: Callable[[int], Lines] | None
+    ) -> Iterator[Reading]:
         here, depth, scope = self._entry_at(top, lines, "on"), top.depth, top.activation.scope
         if sighting.event == "exception":
             handled = _where(here, lambda scope, line: bool(scope.raised(line).lines) or scope.raised(line).silent)
@@ -246,19 +266,19 @@ class Tracker:
             if handled:
                 spot = _Spot(top.activation, handled, depth, follows)
                 new = self._entry_at(top, handled, "raised")
-                yield _Reading(reading, spot, new, reading.suspended, reading.penalty)
+                yield Reading(reading, spot, new, reading.suspended, reading.penalty)
             if escaped:
                 spot = _Spot(top.activation, escaped, depth, follows)
-                yield _Reading(reading, spot, top.below, reading.suspended, reading.penalty)
+                yield Reading(reading, spot, top.below, reading.suspended, reading.penalty)
             return
         lines = _where(here, lambda scope, line: scope.may_return(line)) or lines
         suspended = reading.suspended
         waiting = lines & scope.suspension_lines if scope is not None else frozenset()
         if waiting:
             suspended = (*suspended, self._push(top.activation, waiting, "on", None))[-MOST_SUSPENDED:]
-        yield _Reading(reading, _Spot(top.activation, lines, depth, follows), top.below, suspended, reading.penalty)
+        yield Reading(reading, _Spot(top.activation, lines, depth, follows), top.below, suspended, reading.penalty)
 
-    def _by_text(self, reading: _Reading, sighting: Sighting, first: bool) -> Iterator[_Reading]:
+    def _by_text(self, reading: Reading, sighting: Sighting, first: bool) -> Iterator[Reading]:
         """Readings by the text alone, for a frame that control flow does not explain."""
         top, lines, penalty = reading.top, self.lines_of[sighting.text], reading.penalty + RELAXED
         if first or top is None:
@@ -269,13 +289,13 @@ class Tracker:
                 yield self._start(reading, top, callee, line, sighting, penalty=RELAXED)
             resumed = [callee for callee in (self.flow.scopes if self.flow else ()) if callee.suspension_lines & lines]
             for callee in () if started else resumed:
-                activation, at = _Activation(callee, callee.name), callee.suspension_lines & lines
+                activation, at = Activation(callee, callee.name), callee.suspension_lines & lines
                 new = self._push(activation, at, "on", top)
-                yield _Reading(reading, _Spot(activation, at, new.depth, None), new, reading.suspended, penalty)
+                yield Reading(reading, _Spot(activation, at, new.depth, None), new, reading.suspended, penalty)
             if not started and not resumed:
                 yield self._start(reading, top, None, min(lines), sighting, penalty=RELAXED)
         elif sighting.event == "line":
-            entry: _Entry | None = top
+            entry: Entry | None = top
             while entry is not None:  # what is above it was left, for whatever reason
                 scope = entry.activation.scope
                 at = lines & scope.lines if scope is not None else lines
@@ -283,31 +303,31 @@ class Tracker:
                     cost = penalty + top.depth - entry.depth + (0 if at else RELAXED)
                     at = at or lines
                     spot, new = _Spot(entry.activation, at, entry.depth, None), self._entry_at(entry, at, "on")
-                    yield _Reading(reading, spot, new, reading.suspended, cost)
+                    yield Reading(reading, spot, new, reading.suspended, cost)
                 entry = entry.below
         else:
             owner = top.activation.scope
             at = (lines & owner.lines if owner is not None else lines) or lines
             spot = _Spot(top.activation, at, top.depth, None)
             if sighting.event == "exception":
-                yield _Reading(reading, spot, self._entry_at(top, at, "on"), reading.suspended, penalty)
-            yield _Reading(reading, spot, top.below, reading.suspended, penalty)
+                yield Reading(reading, spot, self._entry_at(top, at, "on"), reading.suspended, penalty)
+            yield Reading(reading, spot, top.below, reading.suspended, penalty)
 
-    def _entry_at(self, entry: _Entry, lines: Lines, mode: Mode) -> _Entry:
+    def _entry_at(self, entry: Entry, lines: Lines, mode: Mode) -> Entry:
         return self._push(entry.activation, lines, mode, entry.below)
 
-    def _push(self, activation: _Activation, lines: Lines, mode: Mode, below: _Entry | None) -> _Entry:
+    def _push(self, activation: Activation, lines: Lines, mode: Mode, below: Entry | None) -> Entry:
         owner: object = id(activation.scope) if activation.scope is not None else activation.name
         future = (below.key if below is not None else -1, owner, lines, mode)
         key = self._keys.setdefault(future, len(self._keys))
-        return _Entry(activation, lines, mode, below, below.depth + 1 if below is not None else 0, key)
+        return Entry(activation, lines, mode, below, below.depth + 1 if below is not None else 0, key)
 
 
 def _same(line: int) -> Lines:
     return frozenset({line})
 
 
-def _after(entry: _Entry) -> Callable[[int], Lines] | None:
+def lines_after(entry: Entry) -> Callable[[int], Lines] | None:
     """What gives the lines whose `line` frame may follow the entry's current one."""
     scope = entry.activation.scope
     if scope is None:
@@ -319,7 +339,7 @@ def _after(entry: _Entry) -> Callable[[int], Lines] | None:
     return lambda line: scope.raised(line).lines | (scope.successors(line) if scope.raised(line).silent else set())
 
 
-def _where(entry: _Entry, holds: Callable[[Scope, int], bool]) -> Lines:
+def _where(entry: Entry, holds: Callable[[Scope, int], bool]) -> Lines:
     """The entry's lines for which `holds`; all of them where there is no scope to ask."""
     scope = entry.activation.scope
     return entry.lines if scope is None else frozenset(line for line in entry.lines if holds(scope, line))
@@ -340,21 +360,21 @@ def _other_class(scope: Scope, values: dict[str, str]) -> bool:
     return found is not None and (found[1] or found[2]) != head.rpartition(".")[2]
 
 
-def _distinct(readings: list[_Reading]) -> list[_Reading]:
+def _distinct(readings: list[Reading]) -> list[Reading]:
     """Readings with different futures, the best of each."""
     if len(readings) == 1:
         return readings
-    best: dict[tuple[int, ...], _Reading] = {}
+    best: dict[tuple[int, ...], Reading] = {}
     for reading in sorted(readings, key=lambda reading: reading.penalty):
         key = (reading.top.key if reading.top is not None else -1, *(entry.key for entry in reading.suspended))
         best.setdefault(key, reading)
     return list(best.values())[:MOST_READINGS]
 
 
-def _resolve(reading: _Reading) -> list[Place]:
+def _resolve(reading: Reading) -> list[Place]:
     """One line for each frame: those that lead on to the end, and the smallest of them."""
     spots: list[_Spot] = []
-    at: _Reading | None = reading
+    at: Reading | None = reading
     while at is not None and at.spot is not None:
         spots.append(at.spot)
         at = at.back

@@ -1,14 +1,13 @@
-"""Grouped-query attention over documents and windows, its key-value cache, and the causal convolution.
+"""Grouped-query attention over documents and windows, and the causal convolution, for whole rows of tokens.
 
 Notable choices:
 - What all layers share in one forward pass (angles, masks, document borders) is a `Layout`, computed once.
-- Without documents, windows or cache the kernel's own causal mask is used. Packed rows on a CPU are attended document
+- Without documents or windows the kernel's own causal mask is used. Packed rows on a CPU are attended document
   by document, which skips all pairs of different documents; else there is one additive mask for the global layers and
   one for the local ones.
-- The cache keeps every position in every layer, local ones too, so that `Cache.length` can be set back to any shorter
-  length (a debugger steps back, a decoder drops a rejected frame) and decoding goes on from there.
+- Decoding has a pass of its own (`runner`), with a cache; the tests hold that the numbers are the same.
 
-Shapes: B rows, T new tokens, S tokens seen (cached and new), N = B * T tokens of all rows, C model width,
+Shapes: B rows, T tokens, S tokens seen, N = B * T tokens of all rows, C model width,
 H query heads, K key-value heads, J = H + K, D head_dim, W convolution width.
 """
 
@@ -16,23 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
-from opencwm.model import kernels
+from opencwm.model import flex, kernels
 from opencwm.model.config import ModelConfig
 from opencwm.model.rope import rotate
+
+Backend = Literal["auto", "sdpa", "flex"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which keys each query may see: the last `keys` keys, less what `bias_BTS` or `causal` excludes."""
+    """Which keys each query may see: all, less what `bias_BTS` or `causal` excludes."""
 
-    keys: int
     causal: bool = False
     bias_BTS: Tensor | None = None
+    blocks: BlockMask | None = None
+    """Then FlexAttention computes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +57,15 @@ class Layout:
     """Whether the steps of `kernels` are used."""
 
 
-def mask(tokens: int, cached: int, window: int | None, documents_BT: Tensor | None, like: Tensor) -> Mask:
-    """The mask for `tokens` new tokens after `cached` ones; `like` gives device and dtype."""
-    seen = cached + tokens
-    keys = seen if window is None else min(seen, tokens + window - 1)
-    banded = window is not None and keys > window
+def mask(tokens: int, window: int | None, documents_BT: Tensor | None, like: Tensor, backend: Backend = "auto") -> Mask:
+    """The mask of rows of `tokens` tokens; `like` gives device and dtype."""
+    banded = window is not None and tokens > window
     if documents_BT is None and not banded:
-        if tokens == 1:
-            return Mask(keys)
-        if keys == tokens:
-            return Mask(keys, causal=True)
-    query_T1 = torch.arange(seen - tokens, seen, device=like.device).unsqueeze(1)
-    key_S = torch.arange(seen - keys, seen, device=like.device)
+        return Mask(causal=True)
+    if backend == "flex" or (backend == "auto" and like.is_cuda and tokens >= flex.LEAST):
+        return Mask(blocks=flex.blocks(tokens, window, documents_BT, like.device))
+    query_T1 = torch.arange(tokens, device=like.device).unsqueeze(1)
+    key_S = torch.arange(tokens, device=like.device)
     allowed_BTS = (key_S <= query_T1).unsqueeze(0)
     if banded:
         assert window is not None
@@ -72,51 +73,7 @@ def mask(tokens: int, cached: int, window: int | None, documents_BT: Tensor | No
     if documents_BT is not None:
         allowed_BTS = allowed_BTS & (documents_BT.unsqueeze(2) == documents_BT.unsqueeze(1))
     bias_BTS = torch.zeros(allowed_BTS.shape, dtype=like.dtype, device=like.device)
-    return Mask(keys, bias_BTS=bias_BTS.masked_fill_(~allowed_BTS, float("-inf")))
-
-
-class LayerCache:
-    """Keys, values and convolution inputs of one layer, in buffers that double when full."""
-
-    def __init__(self, config: ModelConfig, batch: int, like: Tensor) -> None:
-        self.lead = max(config.conv_width - 1, 0)  # zero rows before the first token, for the convolutions
-        heads = (batch, 0, config.kv_heads, config.head_dim)
-        self.keys_BSKD, self.values_BSKD = like.new_zeros(heads), like.new_zeros(heads)
-        inputs = (batch, self.lead, config.dim)
-        self.attention_inputs_BSC = like.new_zeros(inputs) if self.lead else None
-        self.ffn_inputs_BSC = like.new_zeros(inputs) if self.lead else None
-
-    def reserve(self, tokens: int) -> None:
-        if tokens <= self.keys_BSKD.shape[1]:
-            return
-        room = max(64, tokens, 2 * self.keys_BSKD.shape[1])
-        self.keys_BSKD = _grown(self.keys_BSKD, room)
-        self.values_BSKD = _grown(self.values_BSKD, room)
-        if self.attention_inputs_BSC is not None and self.ffn_inputs_BSC is not None:
-            self.attention_inputs_BSC = _grown(self.attention_inputs_BSC, self.lead + room)
-            self.ffn_inputs_BSC = _grown(self.ffn_inputs_BSC, self.lead + room)
-
-
-class Cache:
-    """What a forward pass leaves behind for the next one: all layers' buffers, of which `length` tokens count.
-
-    Set `length` to a smaller number to forget the tokens after it.
-    """
-
-    def __init__(self, config: ModelConfig, batch: int, like: Tensor) -> None:
-        self.layers = [LayerCache(config, batch, like) for _ in range(config.layers)]
-        self.length = 0
-
-    def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` tokens in all."""
-        for layer in self.layers:
-            layer.reserve(tokens)
-
-
-def _grown(buffer: Tensor, room: int) -> Tensor:
-    larger = buffer.new_zeros((buffer.shape[0], room, *buffer.shape[2:]))
-    larger[:, : buffer.shape[1]] = buffer
-    return larger
+    return Mask(bias_BTS=bias_BTS.masked_fill_(~allowed_BTS, float("-inf")))
 
 
 class CausalConvolution(nn.Module):
@@ -129,18 +86,12 @@ class CausalConvolution(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(width, dim))
 
-    def forward(self, x_BTC: Tensor, layout: Layout, inputs_BSC: Tensor | None, cached: int) -> Tensor:
+    def forward(self, x_BTC: Tensor, layout: Layout) -> Tensor:
         weight_WC, borders = self.weight, layout.borders
         if layout.fused:
             return kernels.causal_convolution(x_BTC.flatten(0, 1), weight_WC, borders).view_as(x_BTC)
         width, tokens = weight_WC.shape[0], x_BTC.shape[1]
-        if inputs_BSC is None:
-            padded_BSC = F.pad(x_BTC, (0, 0, width - 1, 0))
-        else:
-            inputs_BSC[:, cached + width - 1 : cached + width - 1 + tokens] = x_BTC
-            padded_BSC = inputs_BSC[:, cached : cached + width - 1 + tokens]
-        if tokens == 1 and not borders:  # decoding: one product instead of W
-            return x_BTC + (padded_BSC * weight_WC.flip(0)).sum(1, keepdim=True)
+        padded_BSC = F.pad(x_BTC, (0, 0, width - 1, 0))
         y_BTC = x_BTC + x_BTC * weight_WC[0]
         for shift in range(1, width):
             earlier_BTC = padded_BSC[:, width - 1 - shift : width - 1 - shift + tokens]
@@ -167,24 +118,16 @@ class Attention(nn.Module):
         self.query_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
         self.key_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
 
-    def forward(self, x_BTC: Tensor, layout: Layout, memory: LayerCache | None, cached: int) -> Tensor:
+    def forward(self, x_BTC: Tensor, layout: Layout) -> Tensor:
         batch, tokens, _ = x_BTC.shape
-        chosen = layout.global_mask if self.is_global else layout.local_mask
         qkv_BTHD = self.qkv(x_BTC).view(batch, tokens, -1, self.head_dim)
         q_BTHD, k_BTKD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
         if self.gather is not None:
             k_BTKD, v_BTKD = self.gather(k_BTKD, v_BTKD)
-        if memory is not None:
-            seen = cached + tokens
-            memory.keys_BSKD[:, cached:seen] = k_BTKD
-            memory.values_BSKD[:, cached:seen] = v_BTKD
-            k_BSKD = memory.keys_BSKD[:, seen - chosen.keys : seen]
-            v_BSKD = memory.values_BSKD[:, seen - chosen.keys : seen]
-            y_BTHD = attend(q_BTHD, k_BSKD, v_BSKD, chosen)
-        elif layout.spans:
+        if layout.spans:
             y_BTHD = attend_spans(q_BTHD, k_BTKD, v_BTKD, layout.spans)
         else:
-            y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, chosen)
+            y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, layout.global_mask if self.is_global else layout.local_mask)
         return self.out(y_BTHD.reshape(batch, tokens, -1))  # type: ignore[no-any-return]
 
     def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,12 +157,14 @@ def attend_spans(q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, spans: tuple[in
     """Causal attention within each of the spans that the tokens of all rows, one after another, divide into."""
     flat = (x.flatten(0, 1).unsqueeze(0) for x in (q_BTHD, k_BTKD, v_BTKD))
     parts = zip(*(torch.split_with_sizes(x_1NHD, spans, dim=1) for x_1NHD in flat), strict=True)
-    y_1NHD = torch.cat([attend(q, k, v, Mask(k.shape[1], causal=True)) for q, k, v in parts], dim=1)
+    y_1NHD = torch.cat([attend(q, k, v, Mask(causal=True)) for q, k, v in parts], dim=1)
     return y_1NHD.view(q_BTHD.shape)
 
 
 def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Mask) -> Tensor:
     """Attention output, (B, T, H, D)."""
+    if mask.blocks is not None:
+        return flex.attend(q_BTHD, k_BSKD, v_BSKD, mask.blocks)
     q_BHTD, k_BKSD, v_BKSD = q_BTHD.transpose(1, 2), k_BSKD.transpose(1, 2), v_BSKD.transpose(1, 2)
     bias_B1TS = None if mask.bias_BTS is None else mask.bias_BTS.unsqueeze(1)
     grouped = q_BHTD.shape[1] != k_BKSD.shape[1]

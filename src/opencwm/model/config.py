@@ -173,6 +173,19 @@ PRESETS: dict[str, ModelConfig] = {
         qk_norm=True,
         conv_width=4,
     ),
+    # SmolLM2-135M (Apache-2.0), a Llama: a real language model on a laptop (`cwm model fetch smollm2-135m`).
+    "smollm2-135m": ModelConfig(
+        vocab_size=49152,
+        dim=576,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        head_dim=64,
+        ffn_dim=1536,
+        rope_theta=100_000.0,
+        max_positions=8192,
+        tie_embeddings=True,
+    ),
     # CWM's architecture and vocabulary at the sizes of the small Llama models.
     "1b": ModelConfig(
         vocab_size=128256,

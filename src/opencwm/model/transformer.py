@@ -1,8 +1,8 @@
 """`Transformer`: CWM's decoder-only architecture (pre-norm RMSNorm, grouped-query attention, SwiGLU, rotary positions).
 
 Notable choices:
-- `hidden` and `logits` are separate, so that a loss can be computed in chunks of tokens and a decoder needs the
-  vocabulary's logits of one position only.
+- `hidden` and `logits` are separate, so that a loss can be computed in chunks of tokens.
+- This is the pass over whole rows, for training and scoring; `runner` decodes with the same weights.
 - Queries, keys and values come from one matrix, gate and up projections from another: fewer, larger products.
 - Packed rows: `documents_BT` numbers each token's document. A document is one contiguous run of its number in a row;
   -1 is padding, whose outputs mean nothing. Positions start again in each document, so a packed row gives the logits
@@ -10,7 +10,7 @@ Notable choices:
 - What small models add (RMSNorm of query and key heads, causal convolutions before attention and feed-forward) is built
   only when the config asks for it.
 
-Shapes: B rows, T new tokens, C model width, V vocabulary, P positions, D head_dim.
+Shapes: B rows, T tokens, C model width, V vocabulary, P positions, D head_dim.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opencwm.model import kernels, rope
-from opencwm.model.attention import Attention, Cache, CausalConvolution, LayerCache, Layout, Mask, mask
+from opencwm.model.attention import Attention, Backend, CausalConvolution, Layout, Mask, mask
 from opencwm.model.config import ModelConfig
 
 
@@ -63,14 +63,14 @@ class Layer(nn.Module):
         self.attention_conv = CausalConvolution(config.dim, width) if width else None
         self.ffn_conv = CausalConvolution(config.dim, width) if width else None
 
-    def forward(self, x_BTC: Tensor, layout: Layout, memory: LayerCache | None, cached: int) -> Tensor:
+    def forward(self, x_BTC: Tensor, layout: Layout) -> Tensor:
         y_BTC = normalised(x_BTC, self.attention_norm, layout)
         if self.attention_conv is not None:
-            y_BTC = self.attention_conv(y_BTC, layout, None if memory is None else memory.attention_inputs_BSC, cached)
-        x_BTC = x_BTC + self.attention(y_BTC, layout, memory, cached)
+            y_BTC = self.attention_conv(y_BTC, layout)
+        x_BTC = x_BTC + self.attention(y_BTC, layout)
         y_BTC = normalised(x_BTC, self.ffn_norm, layout)
         if self.ffn_conv is not None:
-            y_BTC = self.ffn_conv(y_BTC, layout, None if memory is None else memory.ffn_inputs_BSC, cached)
+            y_BTC = self.ffn_conv(y_BTC, layout)
         return x_BTC + self.ffn(y_BTC, layout)  # type: ignore[no-any-return]
 
 
@@ -79,6 +79,9 @@ class Transformer(nn.Module):
 
     `seed` (an int or a CPU `torch.Generator`) fixes the initial weights: normal with `config.init_std`, the matrices
     that write to the residual stream scaled by 1 / sqrt(2 * layers), norms one, convolutions zero.
+
+    `attention_backend` may be set: "sdpa" (PyTorch's kernels, masks written out), "flex" (FlexAttention wherever there
+    are windows or documents), "auto" (flex for long rows on a GPU, else sdpa).
     """
 
     cos_PD: Tensor
@@ -91,6 +94,7 @@ class Transformer(nn.Module):
         """Whether `kernels` may be used; not where weights are divided among processes."""
         self.divide: Callable[[Tensor, Layout], tuple[Tensor, Layout]] | None = None
         """Takes this process's part of the rows and of their layout, where rows are divided among processes."""
+        self.attention_backend: Backend = "auto"
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, config.norm_eps)
@@ -130,10 +134,9 @@ class Transformer(nn.Module):
         *,
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
-        cache: Cache | None = None,
     ) -> Tensor:
         """Logits of the next token after each token: (B, T, V). See `hidden` for the arguments."""
-        return self.logits(self.hidden(tokens_BT, positions_BT=positions_BT, documents_BT=documents_BT, cache=cache))
+        return self.logits(self.hidden(tokens_BT, positions_BT=positions_BT, documents_BT=documents_BT))
 
     def logits(self, hidden_BTC: Tensor) -> Tensor:
         """Vocabulary logits of final hidden states: (..., C) to (..., V)."""
@@ -146,45 +149,31 @@ class Transformer(nn.Module):
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
         global_window: int | None = None,
-        cache: Cache | None = None,
     ) -> Tensor:
         """Final hidden states, normalised, ready for `logits`: (B, T, C).
 
         `documents_BT`: document number per token, -1 for padding. `positions_BT`: positions for the rotation; by
-        default they count from each document's start, else from the cache's end. `cache` is read and extended (one
-        document per row). `global_window`: tokens that global layers see, all by
-        default. Raises ValueError for a context over `max_positions` and for documents with a cache.
+        default they count from each document's start. `global_window`: tokens that global layers see, all by default.
+        Raises ValueError for a context over `max_positions`.
         """
-        cached = 0 if cache is None else cache.length
         tokens = tokens_BT.shape[1]
-        if cache is not None and documents_BT is not None:
-            raise ValueError("a cache holds one document per row: leave documents_BT out, or the cache")
-        if documents_BT is None and positions_BT is None and cached + tokens > self.config.max_positions:
+        if documents_BT is None and positions_BT is None and tokens > self.config.max_positions:
             raise ValueError(
-                f"{cached + tokens} tokens do not fit max_positions {self.config.max_positions}: "
+                f"{tokens} tokens do not fit max_positions {self.config.max_positions}: "
                 "shorten the context or take a model with a longer one"
             )
-        fused = cache is None and self.fusible and _fusible(self.embedding.weight)
-        layout = self._layout(tokens_BT, cached, positions_BT, documents_BT, fused, global_window)
+        fused = self.fusible and _fusible(self.embedding.weight)
+        layout = self._layout(tokens_BT, positions_BT, documents_BT, fused, global_window)
         if self.divide is not None:
             tokens_BT, layout = self.divide(tokens_BT, layout)
         x_BTC = self.embedding(tokens_BT)
-        if cache is not None:
-            cache.reserve(cached + tokens)
-        for number, layer in enumerate(self.layers):
-            x_BTC = layer(x_BTC, layout, None if cache is None else cache.layers[number], cached)
-        if cache is not None:
-            cache.length = cached + tokens
+        for layer in self.layers:
+            x_BTC = layer(x_BTC, layout)
         return normalised(x_BTC, self.norm, layout)
-
-    def new_cache(self, batch: int = 1) -> Cache:
-        """An empty cache for `batch` rows, on the model's device and in its dtype."""
-        return Cache(self.config, batch, self.embedding.weight)
 
     def _layout(
         self,
         tokens_BT: Tensor,
-        cached: int,
         positions_BT: Tensor | None,
         documents_BT: Tensor | None,
         fused: bool,
@@ -192,7 +181,9 @@ class Transformer(nn.Module):
     ) -> Layout:
         (rows, tokens), like = tokens_BT.shape, self.embedding.weight
         window = self.config.local_window
-        spans = document_lengths(documents_BT) if fused and documents_BT is not None else ()
+        backend = self.attention_backend
+        by_document = fused and backend != "flex" and documents_BT is not None
+        spans = document_lengths(documents_BT) if by_document and documents_BT is not None else ()
         if spans and max(spans) > self.config.max_positions:
             raise ValueError(
                 f"a document of {max(spans)} tokens does not fit max_positions {self.config.max_positions}: split it"
@@ -203,17 +194,17 @@ class Transformer(nn.Module):
         if positions_BT is None and documents_BT is not None:
             positions_BT = document_positions(documents_BT)
         if positions_BT is None:
-            cos, sin = (table_PD[cached : cached + tokens].unsqueeze(0) for table_PD in (self.cos_PD, self.sin_PD))
+            cos, sin = (table_PD[:tokens].unsqueeze(0) for table_PD in (self.cos_PD, self.sin_PD))
         else:
             cos, sin = self.cos_PD[positions_BT], self.sin_PD[positions_BT]
         if fused:
             cos, sin = (table.to(like.dtype).expand(rows, -1, -1) for table in (cos, sin))
         if spans:
-            whole = local = Mask(tokens)
+            whole = local = Mask(causal=True)
         else:
-            whole = local = mask(tokens, cached, global_window, documents_BT, like)
-            if window is not None and window < cached + tokens:
-                local = mask(tokens, cached, window, documents_BT, like)
+            whole = local = mask(tokens, global_window, documents_BT, like, backend)
+            if window is not None and window < tokens:
+                local = mask(tokens, window, documents_BT, like, backend)
         shifts = range(1, self.config.conv_width)
         borders: tuple[Tensor, ...] = ()
         if fused:

@@ -1,7 +1,12 @@
-"""Weights on disk: a folder with `config.json` and `model.safetensors`.
+"""Weights on disk: `load_weights` reads every layout that this package knows, `save_weights` writes its own.
+
+    config.json + model.safetensors                 ours: any config; `info` beside the weights
+    config.json + safetensors in shards or one      Hugging Face: CwmForCausalLM, LlamaForCausalLM (`hf`)
+    params.json + .metadata + *.distcp              CWM's native release (`native`)
 
 Notable choices:
-- `config.json` holds the format's version, the model config and `info`, whatever the caller wants to keep with the
+- Which layout a folder has is read off its files; one function loads them all.
+- Our `config.json` holds the format's version, the model config and `info`, whatever the caller wants to keep with the
   weights (tokenizer, steps trained, figures). Tied embeddings are stored once.
 - Both files are written beside their final names and renamed, so a killed save leaves the old weights readable.
 - Whatever is wrong with a folder is a `WeightsError` that names the file and the fix, before any model is built.
@@ -15,26 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
+from opencwm.model import hf, native
 from opencwm.model.config import ModelConfig
+from opencwm.model.tensors import Piece, SafetensorFiles, WeightsError, assemble
 from opencwm.model.transformer import Transformer
+
+__all__ = ["WeightsError", "load_weights", "read_config", "save_weights"]
 
 FORMAT = "opencwm.model/1"
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
 
 
-class WeightsError(ValueError):
-    """A weights folder that cannot be read; the message names the file, what is wrong with it, and the fix."""
-
-
 def save_weights(
     folder: Path | str, model: Transformer, info: dict[str, object], *, dtype: torch.dtype | None = None
 ) -> None:
-    """Write a model to a folder, made if absent.
+    """Write a model to a folder in our layout, made if absent.
 
     `info` must be JSON. `dtype` is that of the stored tensors (default: the model's own). Raises TypeError for `info`
     that is not JSON, before anything is written.
@@ -61,39 +64,34 @@ def save_weights(
 
 
 def load_weights(
-    folder: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = torch.float32
 ) -> tuple[Transformer, dict[str, Any]]:
-    """The model of a folder, in evaluation mode, and its `info`. Raises WeightsError."""
+    """The model of a folder of any layout, in evaluation mode, and its `info`. Raises WeightsError.
+
+    `dtype` None keeps the stored one. For foreign layouts `info` holds what their configs say of special tokens.
+    """
     folder = Path(folder)
     config, info = read_config(folder)
+    if native.is_native(folder):
+        return native.load(folder, config, device=device, dtype=dtype), info
+    if info.get("layout") == hf.LAYOUT:
+        return hf.load(folder, config, device=device, dtype=dtype), info
     with torch.device("meta"):
-        model = Transformer(config)
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if config.tie_embeddings:
-        del wanted["output.weight"]
-    tensors = _read_tensors(folder / TENSOR_FILE, wanted, device, dtype)
-    if config.tie_embeddings:
-        tensors["output.weight"] = tensors["embedding.weight"]
-    model.load_state_dict(tensors, assign=True)
-    if config.tie_embeddings:
-        model.output.weight = model.embedding.weight
-    model.reset_angles()
-    return model.eval(), info
+        parameters = dict(Transformer(config).named_parameters())  # tied ones come once
+    pieces = {name: [Piece(name, tuple(tensor.shape), 0)] for name, tensor in parameters.items()}
+    files = SafetensorFiles(folder, TENSOR_FILE)
+    return assemble(config, pieces, files, says=CONFIG_FILE, dtype=dtype, device=device), info
 
 
 def read_config(folder: Path | str) -> tuple[ModelConfig, dict[str, Any]]:
-    """The model config and `info` of a folder, without its tensors. Raises WeightsError."""
-    path = Path(folder) / CONFIG_FILE
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{path} is missing: give a folder that holds {CONFIG_FILE} and {TENSOR_FILE}, as a training run writes it"
-        ) from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}): give a folder that you may read") from error
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON ({error}): restore the file from where it came") from error
+    """The model config and `info` of a folder of any layout, without its tensors. Raises WeightsError."""
+    folder = Path(folder)
+    if native.is_native(folder):
+        return native.read_config(folder)
+    path = folder / CONFIG_FILE
+    header = _json(path)
+    if isinstance(header, dict) and "format" not in header and ("model_type" in header or "architectures" in header):
+        return hf.parse_config(header, path)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else type(header).__name__
         raise WeightsError(f"{path} has format {found!r}, this version reads {FORMAT!r}: take weights in that format")
@@ -106,31 +104,14 @@ def read_config(folder: Path | str) -> tuple[ModelConfig, dict[str, Any]]:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _read_tensors(
-    path: Path, wanted: dict[str, torch.Size], device: torch.device | str, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing: restore it; {CONFIG_FILE} alone is no model")
+def _json(path: Path) -> object:
     try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            for problem, found in (("lacks", wanted.keys() - names), ("has unexpected", names - wanted.keys())):
-                if found:
-                    listed = ", ".join(sorted(found)[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-                    raise WeightsError(
-                        f"{path} {problem} {'tensor' if len(found) == 1 else 'tensors'} {listed}: "
-                        f"it does not belong to the {CONFIG_FILE} beside it; take both from the same save"
-                    )
-            for name, shape in wanted.items():
-                stored = tuple(file.get_slice(name).get_shape())
-                if stored != tuple(shape):
-                    raise WeightsError(
-                        f"{path}: tensor {name} has shape {stored}, {CONFIG_FILE} says {tuple(shape)}: "
-                        "take both from the same save"
-                    )
-            return {name: file.get_tensor(name).to(device=device, dtype=dtype) for name in wanted}
-    except (SafetensorError, OSError) as error:
-        size = path.stat().st_size
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         raise WeightsError(
-            f"{path} is damaged or truncated ({size:,} bytes; {error}): restore it from where it came"
-        ) from error
+            f"{path} is missing: give a folder that holds {CONFIG_FILE} and {TENSOR_FILE}, as a training run writes it"
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}): give a folder that you may read") from error
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON ({error}): restore the file from where it came") from error

@@ -31,7 +31,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Literal
 
 from opencwm.codec import compact
@@ -40,12 +39,15 @@ from opencwm.codec.errors import CodecError
 from opencwm.programs import derived, real, write
 from opencwm.programs.leakage import Audit
 from opencwm.programs.program import Program
+from opencwm.programs.write import frequencies
+from opencwm.programs.write.grammar import Grammar
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import RecordError, record
 
 _VALUE_BYTES = 400
 _SECONDS = 2.0
+_ATTEMPTS = 10
 _WINDOWS = 3
 """Of one run: its beginning and some others."""
 Namespace = Literal["train", "held-out"]
@@ -101,9 +103,12 @@ class MixConfig:
     recording; a longer run is cut off there. `steps`: sub-expression values too. The ceiling of difficulty is
     `difficulty` at index 0 and 1 from index `ramp` on. `questions`: windows per program that is asked something.
 
+    `raising`: the share of written programs and drills that raise; None leaves it as it comes (6 %). `methods`: a
+    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`).
+
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
-    `leakage.py`), programs like which are dropped; None audits nothing.
+    `leakage.py`), programs like which are dropped. An empty text stands for none of them.
     """
 
     seed: int = 0
@@ -115,16 +120,19 @@ class MixConfig:
     questions: int = 2
     shares: Shares = field(default_factory=Shares)
     tasks: TaskShares = field(default_factory=TaskShares)
-    data: Path | None = None
+    raising: float | None = None
+    methods: str = ""
+    data: str = ""
     packages: tuple[str, ...] = ()
-    audit: Path | None = None
+    audit: str = ""
 
     def __post_init__(self) -> None:
         _check(self.sequence_length >= 16, "mix.sequence_length must be at least 16 tokens")
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
-        _check(not self.shares.functions or self.data is not None, "mix.shares.functions needs mix.data, their folder")
+        _check(self.raising is None or 0 <= self.raising <= 1, "mix.raising is a share: 0 to 1")
+        _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
 
 
@@ -166,8 +174,9 @@ class Mix:
         """Read now what the first window would read: the functions of the data and packages, the evaluation sets."""
         if self.config.shares.functions or self.config.shares.harvested:
             real.pool(self.config.data, self.config.packages)
-        if self.config.audit is not None:
+        if self.config.audit:
             audit(self.config.audit)
+        self._grammar()
 
     def choose(self, index: int) -> tuple[str, Program | None]:
         """The source of an index and its program, which is not run, nor audited."""
@@ -184,12 +193,14 @@ class Mix:
         source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
-        if self.config.audit is not None and (match := audit(self.config.audit).match(program.source)) is not None:
-            return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         try:
             trace = record(program, limits=self._limits, steps=self.config.steps)
+            if self.config.raising is not None and source in ("written", "drills"):
+                program, trace = self._as_wanted(source, index, program, trace)
         except RecordError as error:
             return Made(source, task, program, None, [], f"not recorded: {error}")
+        if self.config.audit and (match := audit(self.config.audit).match(program.source)) is not None:
+            return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         if trace.outcome.reason == "seconds":  # where it stopped hangs on the machine
             return Made(source, task, program, trace, [], "too slow")
         try:
@@ -207,8 +218,28 @@ class Mix:
             return pool.program(source, rng, held_out=self.namespace == "held-out")
         origin = f"{self.namespace}:{self.config.seed}:{index}"
         only: write.Kind = "drills" if source == "drills" else "programs"
-        program = write.write(random.Random(f"{source}:{origin}"), difficulty=self._difficulty(index, rng), only=only)
+        own = random.Random(f"{source}:{origin}")
+        program = write.write(own, difficulty=self._difficulty(index, rng), only=only, grammar=self._grammar())
         return Program(program.source, program.call, origin=f"{source}:{origin}")
+
+    def _as_wanted(self, source: str, index: int, program: Program, trace: Trace) -> tuple[Program, Trace]:
+        """The first of some programs that raises, or returns, as its index wants; at last one about exceptions."""
+        origin = f"{self.namespace}:{self.config.seed}:{index}"
+        wanted = random.Random(f"raising:{origin}").random() < (self.config.raising or 0.0)
+        for attempt in range(1, _ATTEMPTS):
+            if (trace.outcome.kind == "exception") == wanted:
+                break
+            rng = random.Random(f"{source}:{origin}:{attempt}")
+            only: write.Kind = (
+                "exceptions" if wanted and attempt > 3 else "drills" if source == "drills" else "programs"
+            )
+            found = write.write(rng, difficulty=self._difficulty(index, rng), only=only, grammar=self._grammar())
+            program = Program(found.source, found.call, origin=f"{source}:{origin}:{attempt}")
+            trace = record(program, limits=self._limits, steps=self.config.steps)
+        return program, trace
+
+    def _grammar(self) -> Grammar | None:
+        return frequencies.following(self.config.methods) if self.config.methods else None
 
     def _difficulty(self, index: int, rng: random.Random) -> float:
         start, ramp = self.config.difficulty, self.config.ramp
@@ -244,7 +275,7 @@ _TASK_NAMES = {name: name.replace("_", " ") for name in TaskShares.__dataclass_f
 
 
 @cache
-def audit(folder: Path) -> Audit:
+def audit(folder: str) -> Audit:
     """The audit against the evaluation sets of a folder, made once per process."""
     return Audit.from_folder(folder)
 

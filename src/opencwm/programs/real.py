@@ -1,7 +1,7 @@
 """Real functions for the mix: people's code, from data that may be trained on and from packages, with made-up inputs.
 
-    pool = Pool.build(data=Path("../shared/data"), packages=("textwrap", "bisect"))
-    program = pool.program(rng, held_out=False)
+    functions = pool("DATA", ("textwrap", "bisect"))
+    program = functions.program("harvested", rng, held_out=False)
 
 Notable choices:
 - Each function has 10 to 200 runs, more the more it branches: run r of function i always has the same arguments. They
@@ -125,11 +125,11 @@ class Pool:
 
 
 @functools.cache
-def pool(data: Path | None, packages: tuple[str, ...]) -> Pool:
-    """The functions of a data folder and of packages. Raises ValueError where one of them is missing."""
+def pool(data: str, packages: tuple[str, ...]) -> Pool:
+    """The functions of a data folder ("" for none) and of packages. Raises ValueError where one of them is missing."""
     found = Pool()
     for source, functions in (
-        ("functions", _from_data(data, found) if data is not None else iter(())),
+        ("functions", _from_data(Path(data), found) if data else iter(())),
         ("harvested", _from_packages(packages, found)),
     ):
         kept = {function.source: function for function in functions if _take(function, found)}

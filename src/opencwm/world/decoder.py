@@ -1,78 +1,67 @@
 """`Decoder`: one legal token at a time out of a model, into frames with how sure it is of each.
 
 Notable choices:
-- Greedy among the tokens that the constraint allows; a token that is the only legal one waits and is fed together with
-  the next one that needs a choice, so it costs no forward pass of its own.
+- Greedy among the tokens that the constraint allows, unless it is told to draw; a token that is the only legal one
+  waits and is fed together with the next one that needs a choice, so it costs no forward pass of its own.
 - Probabilities are those among legal tokens. The chance that a value ends where it ended belongs to the value; which
   token follows belongs to the next frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from opencwm.codec.tokenizer import VALUE_TOKENS
-from opencwm.model.constraints import Constraint
-from opencwm.model.engine import Session
+from opencwm.model.compact_constraint import Constraint
+from opencwm.model.session import Session
 from opencwm.trace.frames import Frame
 from opencwm.world.protocol import Prediction
 
 MAX_VALUE_TOKENS = 400
 
 
+Draw = Callable[[torch.Tensor], int]
+
+
+def drawing(temperature: float, seed: int) -> Draw | None:
+    """A way to draw one of several probabilities, the same for the same seed; None, the greatest, at temperature 0."""
+    if temperature <= 0:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(chances: torch.Tensor) -> int:
+        sharpened = (chances.clamp_min(1e-30).log() / temperature).softmax(0)
+        return int(torch.multinomial(sharpened, 1, generator=generator))
+
+    return draw
+
+
 class EndlessValue(RuntimeError):
     """A value grew beyond `MAX_VALUE_TOKENS` and cannot legally end."""
 
 
-class Decoder:
-    """A session and a constraint in step; `prompt` holds the tokens that both begin with.
+class Taker:
+    """Takes legal tokens, wherever they are chosen, into frames with their probabilities.
 
-    `tokens` counts tokens written, `forwards` the model's forward passes.
+    `tokens` counts tokens written.
     """
 
-    def __init__(self, session: Session, constraint: Constraint, prompt: Sequence[int]) -> None:
-        self.session = session
+    def __init__(self, constraint: Constraint) -> None:
         self.constraint = constraint
-        self.pending = list(prompt)
         self.score = Score()
         self.tokens = 0
-        self.forwards = 0
-        self._logits_V: torch.Tensor | None = None
 
-    def choose(self) -> tuple[int, float, float]:
-        """The most likely legal token, its probability, and the probability that an open value ends here.
-
-        Raises ContextFull and EndlessValue.
-        """
+    def legal(self) -> list[int]:
+        """What may come next, in order; at least one token. Raises EndlessValue."""
         allowed = self.constraint.allowed()
         reader = self.constraint.reader
         if reader.state == "value" and len(reader.value) >= MAX_VALUE_TOKENS:
             allowed = allowed - VALUE_TOKENS
             if not allowed:
                 raise EndlessValue(f"a value of more than {MAX_VALUE_TOKENS} tokens")
-        if len(allowed) == 1:
-            return next(iter(allowed)), 1.0, 1.0
-        ids = sorted(allowed)
-        chances = torch.softmax(self.logits()[ids], 0)
-        best = int(chances.argmax())
-        ending = 1.0
-        if reader.state == "value":
-            ending = sum(p for token, p in zip(ids, chances.tolist(), strict=True) if token not in VALUE_TOKENS)
-        return ids[best], float(chances[best]), ending
-
-    def logits(self) -> torch.Tensor:
-        """What the model expects after all tokens so far: float32 (V,)."""
-        if self.pending or self._logits_V is None:
-            self._logits_V = self.session.feed(self.pending)
-            self.pending = []
-            self.forwards += 1
-        return self._logits_V
-
-    def expect(self, logits_V: torch.Tensor) -> None:
-        """Use logits that were computed elsewhere for the next choice; nothing is pending then."""
-        self.pending, self._logits_V = [], logits_V
+        return sorted(allowed)
 
     def take(self, token: int, chance: float, ending: float) -> list[Prediction]:
         """Go on with a token; the frames that it completes, with their probabilities."""
@@ -94,9 +83,57 @@ class Decoder:
             self.score = Score()
         if not completed:
             self.score.add(chance, name, branch=not valued)
+        self.tokens += 1
+        return predictions
+
+
+class Decoder(Taker):
+    """A session and a constraint in step; `prompt` holds the tokens that both begin with.
+
+    `forwards` counts the model's forward passes. `draw` picks one of several probabilities (None: the greatest).
+    """
+
+    def __init__(
+        self, session: Session, constraint: Constraint, prompt: Sequence[int], *, draw: Draw | None = None
+    ) -> None:
+        super().__init__(constraint)
+        self.draw = draw
+        self.session = session
+        self.pending = list(prompt)
+        self.forwards = 0
+        self._logits_V: torch.Tensor | None = None
+
+    def choose(self) -> tuple[int, float, float]:
+        """The most likely (or a drawn) legal token, its probability, and the probability that an open value ends here.
+
+        Raises ContextFull and EndlessValue.
+        """
+        ids = self.legal()
+        if len(ids) == 1:
+            return ids[0], 1.0, 1.0
+        chances = torch.softmax(self.logits()[ids], 0)
+        best = int(chances.argmax()) if self.draw is None else self.draw(chances)
+        ending = 1.0
+        if self.constraint.reader.state == "value":
+            ending = sum(p for token, p in zip(ids, chances.tolist(), strict=True) if token not in VALUE_TOKENS)
+        return ids[best], float(chances[best]), ending
+
+    def logits(self) -> torch.Tensor:
+        """What the model expects after all tokens so far: float32 (V,)."""
+        if self.pending or self._logits_V is None:
+            self._logits_V = self.session.feed(self.pending)
+            self.pending = []
+            self.forwards += 1
+        return self._logits_V
+
+    def expect(self, logits_V: torch.Tensor) -> None:
+        """Use logits that were computed elsewhere for the next choice; nothing is pending then."""
+        self.pending, self._logits_V = [], logits_V
+
+    def take(self, token: int, chance: float, ending: float) -> list[Prediction]:
+        predictions = super().take(token, chance, ending)
         self.pending.append(token)
         self._logits_V = None
-        self.tokens += 1
         return predictions
 
     def step(self) -> list[Prediction]:

@@ -24,7 +24,7 @@ class Prediction:
 
     `probability` is that of the whole frame; `branch` that of its event and line (which way control goes); `values`
     maps each name written anew in this frame to the probability of its value, with the returned or raised value under
-    `""`. The interpreter's frames have probability 1.
+    `""`. The interpreter's frames have probability 1; NaN stands where a server does not tell.
     """
 
     frame: Frame

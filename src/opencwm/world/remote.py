@@ -1,0 +1,294 @@
+"""`RemoteWorld`: a model behind an OpenAI-compatible server that predicts runs.
+
+Notable choices:
+- What a server takes is found out once, when connecting: token ids in both directions (this package's server, vLLM), or
+  texts with special tokens spelled out, with or without log-probabilities. Where ids go both ways nothing is ever
+  tokenised twice; a source that spells special tokens needs them.
+- A model of the `cwm` format is asked for one frame at a time, up to `<|frame_sep|>`; the entry's call, which takes no
+  arguments, is given. One of the `compact` format (this package's server says so) is decoded here, among legal tokens
+  alone, in the same way as a local model.
+- This package's server can keep a model of the `cwm` format to legal frames, and is asked to.
+- What a model writes elsewhere may be anything: a malformed frame ends the run as truncated, with the place and what
+  was expected. Only a server that cannot be asked is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from opencwm.codec import cwm
+from opencwm.codec.cwm import BEGIN, END, FRAME_SEP, TRUNCATED, TextTokenizer
+from opencwm.codec.errors import CodecError
+from opencwm.codec.llama3 import IDS, NAMES
+from opencwm.codec.tokenizer import SIZE
+from opencwm.trace.frames import Frame, Outcome, Trace
+from opencwm.world.confidence import Piece, judged
+from opencwm.world.endpoint import Endpoint, Refused
+from opencwm.world.local import CONTEXT_TOKENS, MAX_FRAMES, CompactRun
+from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
+from opencwm.world.remote_compact import RemoteDecoder
+
+FRAME_TOKENS = 2048
+"""Tokens that one frame may have, as in CWM's own debugger."""
+_STOPS = (NAMES[FRAME_SEP], NAMES[END])
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server takes. `ids`: token ids as prompt and in the answer. `extras`: the fields that ask for special
+    tokens to be shown and for log-probabilities. `opens`: it puts `<|begin_of_text|>` before a text by itself."""
+
+    ids: bool
+    extras: bool
+    opens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One answer: the tokens or the text that the model wrote, with the stop it met if that is known."""
+
+    pieces: list[Piece]
+    ids: list[int]
+    cut: bool
+
+
+class RemoteWorld:
+    """Predicts runs with the model of a server; see `connect`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str,
+        card: dict[str, Any],
+        dialect: Dialect | None,
+        tokenizer: TextTokenizer | None,
+    ) -> None:
+        self.endpoint, self.model, self.dialect, self.tokenizer = endpoint, model, dialect, tokenizer
+        self.name = model
+        self.compact = card.get("codec") == "compact"
+        self.legal = card.get("legal_frames") is True
+        self.python = str(card.get("python", "3.11"))
+        size = card.get("tokens")
+        self.size = min(size, SIZE) if isinstance(size, int) else SIZE
+        context = card.get("max_model_len")
+        self.max_tokens = context if isinstance(context, int) else None
+
+    @classmethod
+    def connect(
+        cls, endpoint: Endpoint, *, model: str | None = None, tokenizer: TextTokenizer | None = None
+    ) -> RemoteWorld:
+        """The world of a server. `model`: which of its models. `tokenizer`: Llama 3's, to send token ids.
+
+        Raises WorldError.
+        """
+        try:
+            listed = endpoint.get("/v1/models", once=model is not None).get("data")
+        except Refused:
+            if model is None:
+                raise
+            listed = None  # some servers cannot list what they serve all the same
+        listed = listed if isinstance(listed, list) else []
+        cards = {str(card["id"]): card for card in listed if isinstance(card, dict) and "id" in card}
+        if model is None:
+            if len(cards) != 1:
+                names = ", ".join(sorted(cards)[:8]) or "none that it names"
+                raise WorldError(f"{endpoint.url} has several models or none ({names}): name one with --model")
+            model = next(iter(cards))
+        card = cards.get(model, {})
+        dialect = None if card.get("codec") == "compact" else _dialect(endpoint, model, tokenizer)
+        return cls(endpoint, model=model, card=card, dialect=dialect, tokenizer=tokenizer)
+
+    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
+        """Predict a run, or go on after given frames. Raises WorldError."""
+        given = Trace(program.context, program.entry_line, tuple(prefix), TRUNCATED, self.python)
+        return CompactRun(self.start, given) if self.compact else CwmRun(self, given, program.entry)
+
+    def start(self, given: Trace) -> RemoteDecoder:
+        """A decoder of compact tokens that goes on after the frames of `given`."""
+        most = self.max_tokens or CONTEXT_TOKENS
+        return RemoteDecoder(self.endpoint, self.model, given, max_tokens=most, size=self.size)
+
+    def write(self, prompt: list[int] | str) -> Written:
+        """What the model writes up to the next separator. Raises WorldError."""
+        assert self.dialect is not None
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": prompt,
+            "max_tokens": FRAME_TOKENS,
+            "temperature": 0,
+            "stop": list(_STOPS),
+        }
+        if self.dialect.extras:
+            body |= {"logprobs": 1, "skip_special_tokens": False, "add_special_tokens": False}
+        if self.legal:
+            body["legal_frames"] = True
+        if self.dialect.ids:
+            del body["stop"]
+            body |= {"return_token_ids": True, "stop_token_ids": [FRAME_SEP, END]}
+        return _written(self.endpoint.post("/v1/completions", body), self.dialect, self.tokenizer)
+
+
+def _dialect(endpoint: Endpoint, model: str, tokenizer: TextTokenizer | None) -> Dialect:
+    """Find out what a server takes, with requests for one token. Raises WorldError if it takes nothing."""
+    asked = {"model": model, "max_tokens": 1, "temperature": 0}
+    extras = {"logprobs": 1, "skip_special_tokens": False, "add_special_tokens": False}
+    if tokenizer is not None:
+        try:
+            answer = endpoint.post(
+                "/v1/completions", asked | extras | {"prompt": [BEGIN, FRAME_SEP], "return_token_ids": True}
+            )
+            if isinstance(_choice(answer).get("token_ids"), list):
+                return Dialect(ids=True, extras=True)
+        except Refused as error:
+            if error.status not in (400, 422):
+                raise
+    try:
+        _choice(endpoint.post("/v1/completions", asked | extras | {"prompt": "a"}))
+        return Dialect(ids=False, extras=True)
+    except Refused as error:
+        if error.status not in (400, 422):
+            raise
+    answer = endpoint.post("/v1/completions", asked | {"prompt": "a", "stop": list(_STOPS)})
+    _choice(answer)
+    usage = answer.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return Dialect(ids=False, extras=False, opens=isinstance(tokens, int) and tokens > 1)
+
+
+def _choice(answer: dict[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise WorldError("the server's answer holds no choice: is it an OpenAI-compatible server?")
+    return choices[0]
+
+
+def _written(answer: dict[str, Any], dialect: Dialect, tokenizer: TextTokenizer | None) -> Written:
+    choice = _choice(answer)
+    cut = choice.get("finish_reason") == "length"
+    logprobs = choice.get("logprobs") or {}
+    chances = logprobs.get("token_logprobs") or []
+    if dialect.ids:
+        ids = choice.get("token_ids")
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids) or tokenizer is None:
+            raise WorldError("the server's answer holds no token ids, though it gave some when it was first asked")
+        if not cut and not (ids and ids[-1] in (FRAME_SEP, END)):
+            stop = choice.get("stop_reason")
+            ids = [*ids, stop if stop in (FRAME_SEP, END) else END]
+        pieces = [
+            Piece(_piece(token, tokenizer), chances[index] if index < len(chances) else 0.0)
+            for index, token in enumerate(ids)
+        ]
+        return Written(pieces, ids, cut)
+    text = str(choice.get("text") or "")
+    for stop in _STOPS:
+        text = text.removesuffix(stop)
+    end = NAMES[FRAME_SEP] if text.strip() else NAMES[END]
+    if choice.get("stop_reason") in _STOPS:
+        end = choice["stop_reason"]
+    tokens = logprobs.get("tokens") or []
+    known = len(tokens) == len(chances) and "".join(map(str, tokens)).startswith(text) and text
+    pieces = [Piece(str(token), chance) for token, chance in zip(tokens, chances, strict=True)] if known else []
+    if not known:
+        pieces = [Piece(text, math.nan)] if text else []
+    elif "".join(map(str, tokens)) != text:
+        pieces = [piece for piece in pieces if piece.text not in _STOPS]
+    return Written(pieces if cut else [*pieces, Piece(end, 0.0 if known else math.nan)], [], cut)
+
+
+def _piece(token: int, tokenizer: TextTokenizer) -> str:
+    """The text of one token; what is half a character stands as U+FFFD, which is enough to find its place."""
+    if token in NAMES:
+        return NAMES[token]
+    try:
+        return tokenizer.decode([token])
+    except CodecError:
+        return "\ufffd"
+
+
+class CwmRun:
+    """Frames of the `cwm` format as a server's model writes them; `outcome` is set at the end."""
+
+    def __init__(self, world: RemoteWorld, given: Trace, entry: str) -> None:
+        self.world = world
+        self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
+        self.outcome: Outcome | None = None
+        self._ready: list[Prediction] = []
+        if not given.frames:
+            first = Frame("call", given.entry_line, entry, 0)
+            given = replace(given, frames=(first,))
+            self._ready.append(Prediction(first, source="model"))
+        self._count = len(given.frames)
+        self._last = given.frames[-1]
+        self._given = len(given.frames)
+        try:
+            self._prompt: list[int] | str
+            if world.dialect is not None and world.dialect.ids and world.tokenizer is not None:
+                self._prompt = cwm.encode(given, world.tokenizer)
+            else:
+                self._prompt = cwm.to_text(given)
+        except CodecError as error:
+            raise WorldError(
+                f"cannot write this program in CWM's format: {error}; token ids might (--llama3 FILE)"
+            ) from None
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self
+
+    def __next__(self) -> Prediction:
+        while not self._ready:
+            if self.outcome is not None:
+                raise StopIteration
+            self._advance()
+        return self._ready.pop(0)
+
+    def _advance(self) -> None:
+        """One frame further, or to the end."""
+        try:
+            written = self.world.write(self._sent())
+        except Refused as error:
+            if error.status == 400 and self._count > self._given and "context" in str(error).lower():
+                self.outcome = Outcome("truncated", "the model's context is full")
+                return
+            raise
+        if written.cut:
+            self.outcome = Outcome("truncated", f"a frame of more than {FRAME_TOKENS} tokens")
+            return
+        if isinstance(self._prompt, str):
+            self._prompt += "".join(piece.text for piece in written.pieces)
+        else:
+            self._prompt += written.ids
+        try:
+            trace = self._read()
+        except CodecError as error:
+            shown = any(piece.text in IDS for piece in written.pieces[:-1])
+            hint = "" if shown else "; no special token in it: does the server hide them, or has the model none?"
+            self.outcome = Outcome("truncated", f"malformed frame: {error}{hint}")
+            return
+        if len(trace.frames) > self._count:
+            self._last = trace.frames[-1]
+            self._count = len(trace.frames)
+            self._ready.append(judged(self._last, written.pieces))
+        if trace.outcome.kind != "truncated":
+            self.outcome = trace.outcome
+        elif self._last.depth == 0 and self._last.event == "return":
+            self.outcome = Outcome("return")
+        elif self._count - self._given >= MAX_FRAMES:
+            self.outcome = Outcome("truncated", "frames")
+
+    def _sent(self) -> list[int] | str:
+        """The prompt as the server wants it."""
+        assert self.world.dialect is not None
+        if isinstance(self._prompt, str) and self.world.dialect.opens:
+            return self._prompt.removeprefix(NAMES[BEGIN])
+        return self._prompt
+
+    def _read(self) -> Trace:
+        """The whole run so far. Raises CodecError."""
+        if isinstance(self._prompt, str):
+            return cwm.from_text(self._prompt, python=self.python)
+        assert self.world.tokenizer is not None
+        return cwm.decode(self._prompt, self.world.tokenizer, python=self.python)
