@@ -369,8 +369,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="under a minute instead of several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
-    speeds = measure(*((3, 2_000) if arguments.quick else (7, 20_000)))
-    held = memory(2_000 if arguments.quick else 10_000)
+    speeds = measure(*((3, 2_000) if arguments.quick else (5, 10_000)))
+    held = memory(2_000)
     if arguments.json:
         report = {"python": platform.python_version(), "frames per second": speeds, "times": ratios(speeds)}
         print(json.dumps({"bench": "tracer"} | report | {"bytes per frame": held}, indent=2))

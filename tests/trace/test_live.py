@@ -287,6 +287,22 @@ def test_somebody_elses_tracer_is_named_and_left_intact(module: Any) -> None:
     assert sys.gettrace() is None
 
 
+def test_coverage_is_named_and_left_intact(module: Any, tmp_path: Path) -> None:
+    coverage = pytest.importorskip("coverage", reason="coverage.py is not installed: pip install coverage")
+    measured = coverage.Coverage(data_file=str(tmp_path / "data"), config_file=False)
+    measured.start()
+    try:
+        if sys.gettrace() is None:
+            pytest.skip("this coverage.py measures by sys.monitoring, beside which a recording may run")
+        with pytest.raises(RecordError, match=r"coverage.py is tracing this thread.*--no-cov"):
+            Recording(SHOP).start()
+        module.total([1])
+    finally:
+        measured.stop()
+    _, lines, _, missing, _ = measured.analysis2(module.__file__)
+    assert {11, 12, 13, 14} <= set(lines) - set(missing)
+
+
 def test_a_tracer_that_takes_over_is_named_and_left_intact(module: Any) -> None:
     import bdb
 
