@@ -207,7 +207,7 @@ def counting_in_c(function: Workload, iterations: int) -> float:
 
 def monitoring(function: Workload, iterations: int) -> float:
     if not hasattr(sys, "monitoring"):
-        raise Absent("from Python 3.12 on")
+        raise Absent("Python 3.12 on")
     tool, line = 3, sys.monitoring.events.LINE
     sys.monitoring.use_tool_id(tool, "bench")
     sys.monitoring.register_callback(tool, line, operator.is_)  # a function in C that does next to nothing
@@ -230,14 +230,14 @@ def peer(name: str, package: str) -> Any:
 
 
 def pysnooper(function: Workload, iterations: int) -> float:
-    traced_function = peer("pysnooper", "PySnooper").snoop(io.StringIO())(function)
+    traced_function = peer("pysnooper", "PySnooper").snoop(io.StringIO(), depth=2)(function)
     started = time.process_time()
     traced_function(iterations)
     return time.process_time() - started
 
 
 def snoop(function: Workload, iterations: int) -> float:
-    traced_function = peer("snoop", "snoop").Config(out=io.StringIO(), color=False).snoop(function)
+    traced_function = peer("snoop", "snoop").Config(out=io.StringIO(), color=False).snoop(depth=2)(function)
     started = time.process_time()
     traced_function(iterations)
     return time.process_time() - started
@@ -378,7 +378,7 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=110)
+    console = Console(width=132)
     table = Table(
         title=f"Frames per second, Python {platform.python_version()}; behind them, how much faster the C core is"
     )
