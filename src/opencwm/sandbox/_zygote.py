@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HEAD = struct.Struct("=I")
 CHUNK = 1 << 16
+OWN_CALLS = 5 if sys.version_info < (3, 12) else 4  # below a snippet, so that its recursion ends where it would
 
 
 def read_exactly(size: int) -> bytes:
@@ -74,6 +75,7 @@ def run_main(path: str, call: str | None, answer: int) -> int:
             os.execv(sys.executable, [sys.executable, "main.py"])
         put(answer, {"error": type(error).__name__, "message": message_of(error)})
         return failed(error, None)
+    sys.setrecursionlimit(sys.getrecursionlimit() + OWN_CALLS)
     try:
         exec(code, names)
         if call is not None:
