@@ -252,7 +252,7 @@ def run_case(job: dict[str, Any], stdin: bytes, call: str | None) -> None:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if limit is None and (number == signal.SIGXCPU or (number == signal.SIGKILL and seconds >= job["cpu_seconds"])):
         limit = "cpu"
-    if limit is None and number == signal.SIGKILL and memory >= job["memory_bytes"]:
+    if limit is None and status and memory > job["memory_bytes"]:
         limit = "memory"
     if limit is None and number == signal.SIGXFSZ:
         limit = "file"
