@@ -31,9 +31,10 @@ SURFACE = {
     ],
     "debug": [
         *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
-        *["--mcp", "--model", "--port", "--real", "--samples", "--seconds", "--stop-below", "--trace"],
-        *["--web", "--weights", "--world", "[FILE]"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--screen", "--seconds", "--stop-below"],
+        *["--trace", "--web", "--weights", "--world", "[FILE]"],
     ],
+    "why": ["--git", "--help", "--json", "--llama3", "--model", "--weights", "--world", "TEST"],
     "serve": [
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
         *["--port", "--precision", "--queue", "--threads", "MODEL"],
@@ -44,6 +45,8 @@ SURFACE = {
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
+    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
     "data traces": [
         *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
@@ -56,7 +59,10 @@ SURFACE = {
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
-    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
+    "data coverage": [
+        *["--all", "--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set"],
+        *["--start"],
+    ],
     "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
     "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
     "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
@@ -239,9 +245,9 @@ def test_trace_steps_and_limits(file):
 
 def test_the_core_is_chosen_and_told(file):
     told = run("trace", "--core", "python")
-    assert told.exit_code == 0 and told.stdout == ""
-    assert told.stderr == "recording with the Python core: it was asked for\n"
-    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    assert told.exit_code == 0 and told.stderr == ""
+    assert told.stdout == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stdout.startswith("recording with the ")
     result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
     assert "the Python core" in result.stderr
     assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
@@ -579,3 +585,28 @@ def test_an_interrupt_is_one_line_and_130(tmp_path):
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)
     assert (child.returncode, stdout, stderr) == (130, "", "cwm: interrupted\n")
+
+
+def test_data_mix_and_coverage_look_at_the_stream(tmp_path):
+    made = json.loads(run("data", "mix", "--programs", 40, "--json").stdout)
+    assert made["programs"] == 40 and made["tokens"] > 4000 and made["audit"] is False
+    shown = run("data", "mix", "--programs", 3, "--show", 1, "--set", "shares.drills=0").stdout
+    assert "--- written/" in shown and "<begin><python" in shown and "tokens/s on one core" in shown
+    path = tmp_path / "mix.toml"
+    path.write_text('[data]\nseed = 3\n[data.sources.one]\nkind = "mix"\n[data.sources.one.mix]\nramp = 0\n')
+    held = json.loads(run("data", "coverage", "--config", path, "--programs", 60, "--json").stdout)
+    assert held["programs"] >= 55 and held["features"]["statement Return"] >= 55
+    assert "method str.join" in run("data", "coverage", "--programs", 20, "--all").stdout
+    assert "give --data FILE" in refused(run("data", "coverage", "--plot", tmp_path / "x.png"), 2)
+    path.write_text('[data.sources.one]\nkind = "write"\n')
+    assert 'a source of kind "mix"' in refused(run("data", "mix", "--config", path), 3)
+
+
+def test_data_audit_compares_the_stream_with_a_folder(tmp_path):
+    assert "no evaluation set" in refused(run("data", "audit", "--data", tmp_path), 2)
+    (tmp_path / "cruxeval").mkdir()
+    row = {"code": "def f(text):\n    return len(text)\n", "input": "'a'", "output": "1", "id": "0"}
+    (tmp_path / "cruxeval" / "one.jsonl").write_text(json.dumps(row) + "\n")
+    report = json.loads(run("data", "audit", "--data", tmp_path, "--programs", 100, "--json").stdout)
+    assert report["programs"] == 100 and report["sets"]["CRUXEval"]["items"] == 1
+    assert "| CRUXEval | 1 |" in run("data", "audit", "--data", tmp_path, "--programs", 5).stdout
