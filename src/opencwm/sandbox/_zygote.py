@@ -136,7 +136,7 @@ def finish(code: int) -> NoReturn:
         for name in list(names):
             if name != "__builtins__" and (name[0] == "_" and name[1:2] != "_") >= private:
                 names[name] = None
-    gc.collect()
+    gc.collect(2 if gc.get_count()[2] else 1)  # the oldest generation is empty unless it has been used
     for stream in (sys.stdout, sys.stderr):
         try:
             if not (stream is None or stream.closed):
@@ -154,7 +154,7 @@ def finish(code: int) -> NoReturn:
 
 def become(job: dict[str, Any], streams: tuple[int, int, int], answer: int, call: str | None) -> NoReturn:
     """The forked child, up to its end."""
-    os.setsid()
+    os.setpgid(0, 0)  # a session of its own would cost a third of a millisecond
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.dup2(answer, 3)
