@@ -1,7 +1,7 @@
 """What a sandbox costs: starting one, commands in it, snippets, shells, many at once; each beside a limit.
 
 The limits: `bwrap` itself, showing and hiding the same (but without cgroups, seccomp, Landlock, limits and results;
-and once with only what our keeper leaves to it), and a fresh Python process without any sandbox. All are taken in turns.
+and once with only what our keeper leaves to it), and a fresh Python process without any sandbox, all taken in turns.
 
     python bench/sandbox.py [--quick] [--json]
 """
@@ -49,7 +49,7 @@ def medians(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def bare(argv: list[str], *, masked: bool = True) -> None:
-    """bwrap by itself: with `masked`, it sets up all that our sandboxes show and hide; else only what we leave to it."""
+    """bwrap by itself: `masked`, it sets up all that our sandboxes show and hide; else only what we leave to it."""
     words = [*command(), *(_masks() if masked else [])]
     subprocess.run([*words, "--", *argv], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
