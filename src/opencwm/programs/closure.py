@@ -12,6 +12,7 @@ Notable choices:
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -32,7 +33,6 @@ _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__package__", "_
 _DYNAMIC = frozenset(
     ("getattr", "vars", "globals", "locals", "eval", "exec", "attrgetter", "methodcaller", "__getattr__")
 )
-_ANNOTATIONS = 0x1000000  # __future__.annotations.compiler_flag, of CPython 3.11 to 3.13
 
 
 class NotSelfContained(Exception):
@@ -340,7 +340,13 @@ def _loads(node: ast.stmt, postponed: bool) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            code = compile(module, "<piece>", "exec", flags=_ANNOTATIONS if postponed else 0, dont_inherit=True)
+            code = compile(
+                module,
+                "<piece>",
+                "exec",
+                flags=__future__.annotations.compiler_flag if postponed else 0,
+                dont_inherit=True,
+            )
     except (SyntaxError, ValueError, RecursionError):
         raise NotSelfContained("a piece does not compile on its own") from None
     return list(dict.fromkeys(_globals(code)))
