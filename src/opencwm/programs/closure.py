@@ -29,6 +29,7 @@ from opencwm.programs.packages import Module, Package, parse
 from opencwm.trace.context import docstring_lines, first_line
 
 MOST_LINES = 2000
+_LOADS = frozenset(("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__package__", "__annotations__"}
 _DYNAMIC = frozenset(
     ("getattr", "vars", "globals", "locals", "eval", "exec", "attrgetter", "methodcaller", "__getattr__")
@@ -353,15 +354,14 @@ def _loads(node: ast.stmt, postponed: bool) -> list[str]:
 
 
 def _globals(code: CodeType) -> Iterator[str]:
-    bound_in_class = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
-    top = code.co_name == "<module>"
+    """Names that code and the code inside it look up in the module; in order, for `limit = limit` in a class body."""
+    bound: set[str] = set()
     for instruction in dis.get_instructions(code):
-        name = instruction.opname
-        if name == "LOAD_GLOBAL" or (name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")):
-            if name == "LOAD_GLOBAL" or top or instruction.argval not in bound_in_class:
-                yield str(instruction.argval)
-        elif name in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            yield str(instruction.argval)
+        name, value = instruction.opname, str(instruction.argval)
+        if name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL") or (name in _LOADS and value not in bound):
+            yield value
+        elif name == "STORE_NAME" and code.co_name != "<module>":
+            bound.add(value)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _globals(constant)
