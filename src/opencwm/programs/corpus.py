@@ -10,7 +10,6 @@ Notable choices:
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -249,8 +248,3 @@ def brief(reason: str) -> str:
             detail = reason.partition(": ")[2].partition("(")[0] if start.startswith("the module") else ""
             return f"{start}{f' ({detail})' if detail.isidentifier() else ''}"
     return reason if len(reason) < 60 else reason[:57] + "..."
-
-
-def total(counts: Counter[str], prefix: str) -> int:
-    """The sum of all counts whose reason starts with a prefix."""
-    return sum(number for name, number in counts.items() if name.startswith(prefix))
