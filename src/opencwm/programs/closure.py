@@ -28,7 +28,7 @@ from types import CodeType
 from opencwm.programs.packages import Module, Package, parse
 from opencwm.trace.context import docstring_lines, first_line
 
-MOST_LINES = 2000
+MOST_LINES = 4000
 _LOADS = frozenset(("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__package__", "__annotations__"}
 _DYNAMIC = frozenset(
