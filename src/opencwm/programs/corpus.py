@@ -37,9 +37,9 @@ class Recipe:
     """What a corpus is made from.
 
     `functions` are packages (see `packages.find`) or modules of them (`toolz::toolz.itertoolz`), `suites` checkouts
-    whose tests are run (or `CHECKOUT::FILE` for one test file), `contests` files of problems. `inputs` calls are tried per function (or tests per problem),
-    `keep` runs of it are kept. `library` also takes functions that import their own package. `modules` bounds the
-    modules per package, `problems` the problems per file.
+    whose tests are run (or `CHECKOUT::FILE`), `contests` files of problems. `inputs` calls are tried per function (or
+    tests per problem), `keep` runs of it are kept. `library` also takes functions that import their own package.
+    `modules` bounds the modules per package and the test files per suite, `problems` the problems per file.
     """
 
     functions: tuple[str, ...] = ()
