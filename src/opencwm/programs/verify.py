@@ -30,8 +30,8 @@ VERIFIED = "verified.json"
 
 @dataclass(slots=True)
 class Verified:
-    """Counts of stored traces: `seen` and `repeatable` ones (nothing in the source tells that they would differ), and of
-    each the mismatches, by cause. `unverified` could not be had again for lack of time, and count as neither.
+    """Counts of stored traces: `seen` and `repeatable` ones (nothing in the source tells that they would differ), and
+    of each the mismatches, by cause. `unverified` could not be had again for lack of time, and count as neither.
     """
 
     seen: int = 0
