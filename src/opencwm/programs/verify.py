@@ -39,6 +39,7 @@ class Verified:
     mismatches: Counter[str] = field(default_factory=Counter)
     mismatches_repeatable: Counter[str] = field(default_factory=Counter)
     unverified: Counter[str] = field(default_factory=Counter)
+    by_source: dict[str, list[int]] = field(default_factory=dict)  # run again, differing
     examples: dict[str, str] = field(default_factory=dict)
     when: str = ""
 
@@ -57,6 +58,7 @@ class Verified:
             "mismatches_repeatable": dict(self.mismatches_repeatable),
             "rate": self.rate,
             "unverified": dict(self.unverified),
+            "by_source": self.by_source,
             "examples": self.examples,
         }
 
@@ -125,6 +127,9 @@ def _check_suite(store: Store, unit: int, rows: Sequence[dict[str, Any]], found:
 def _count(row: dict[str, Any], cause: str | None, trace: Trace | None, found: Verified) -> None:
     found.seen += 1
     found.repeatable += row["repeatable"]
+    of_source = found.by_source.setdefault(row["source"], [0, 0])
+    of_source[0] += 1
+    of_source[1] += cause is not None
     if cause is None or trace is None:
         return
     shown = causes(trace.context)
