@@ -136,12 +136,11 @@ def test_programs_cover_the_language() -> None:
 
 def test_no_result_hangs_on_the_order_of_a_set() -> None:
     script = (
-        "import itertools\nfrom opencwm.programs.write import stream\n"
+        "import itertools\nfrom opencwm.programs.write import stream\nfrom opencwm.trace.limits import Limits\n"
+        "from opencwm.trace.recorder import record\n"
         "for _, program in itertools.islice(stream(5, namespace='order'), 1500):\n"
-        "    scope = {}\n    exec(program.context, scope)\n"
-        "    try:\n        value = scope['main']()\n"
-        "        print(program.source, program.call, sorted(value) if isinstance(value, set) else value)\n"
-        "    except Exception as error:\n        print(program.source, program.call, type(error).__name__)\n"
+        "    trace = record(program, limits=Limits(frames=500))\n"
+        "    print(program.source, program.call, trace.outcome, trace.result)\n"
     )
     outputs = {
         subprocess.run(
@@ -173,7 +172,7 @@ def test_difficulty_scales_and_keeps_easy_programs() -> None:
         return sorted(write(random.Random(f"d{i}"), difficulty=difficulty).source.count("\n") + 1 for i in range(300))
 
     easy, middle, hard = lines(0.0), lines(0.5), lines(1.0)
-    assert easy[150] == 2 < middle[150] < hard[150]
+    assert easy[20] <= 2 and easy[150] <= 4 < middle[150] < hard[150]
     assert middle[10] <= 3
     for outside in (-0.1, 1.5):
         with pytest.raises(ValueError, match="from 0 to 1"):
