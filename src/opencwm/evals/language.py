@@ -71,7 +71,7 @@ def evaluate(
     total = sum(map(len, tasks.values()))
     done = 0
     for name, completions in tasks.items():
-        losses, counts, right = measure(model, tokens, completions, lambda n, d=done: progress(d + n, total))  # type: ignore[misc]
+        losses, counts, right = measure(model, tokens, completions, lambda n, d=done: progress(d + n, total))
         done += len(completions)
         report.mean(
             f"{name}, loss", [loss / count for loss, count in zip(losses, counts, strict=True)], "nats per token"
