@@ -4,8 +4,8 @@
 
 What is reckoned, per GPU and step:
 - compute: 6 FLOP per weight and token and 12 x width x attended tokens per layer (half a row in global layers, the
-  window in local ones; length buckets only help), plus a third for activations computed again, at `--efficiency` of the data
-  sheet's dense bfloat16 products. The efficiency is an assumption (the goal for one GPU), not a measurement.
+  window in local ones; length buckets only help), plus a third for activations computed again, at `--efficiency` of the
+  data sheet's dense bfloat16 products. That is an assumption (the goal for one GPU), not a measurement.
 - tensor parallel: 4 gathers and 4 scatters of a row's hidden states per layer over NVLink, not overlapped.
 - context parallel: keys and values of a whole row, per layer gathered forward, again when recomputed, summed backward.
 - FSDP: weights gathered twice in bfloat16 and gradients scattered in float32 once per row; what exceeds the compute is

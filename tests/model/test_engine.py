@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from opencwm.model.cache import Cache, cache_bytes
 from opencwm.model.config import ModelConfig, preset
-from opencwm.model.engine import Engine, Generation, GenerationError
+from opencwm.model.engine import Engine
+from opencwm.model.generation import Generation, GenerationError
 from opencwm.model.runner import Runner, Segment
 from opencwm.model.sampling import Sampling, Token, draw
 from opencwm.model.session import Session

@@ -1,6 +1,8 @@
 """Corpora: the same whoever builds them and however often they are interrupted; nothing that was finished is lost."""
 
+import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -149,10 +151,8 @@ def test_a_kill_between_any_two_writes_loses_nothing(tmp_path, monkeypatch):
             return real(self, target)
 
         monkeypatch.setattr(Path, "replace", replace)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             go(folder)
-        except KeyboardInterrupt:
-            pass
         monkeypatch.setattr(Path, "replace", real)
         go(folder)
         assert shards(folder) == wanted, stop
@@ -283,6 +283,22 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, recipe):
 
 
 @pytest.mark.usefixtures("sandbox_works")
+def test_a_worker_killed_in_the_middle_of_a_build_costs_nothing(tmp_path, recipe):
+    build(recipe, tmp_path / "whole")
+    killed = []
+
+    def kill_one(progress):
+        if not killed and (children := multiprocessing.active_children()):
+            killed.append(children[0].pid)
+            os.kill(children[0].pid, signal.SIGKILL)
+
+    store = build(recipe, tmp_path / "hurt", workers=2, progress=kill_one)
+    assert killed
+    assert shards(tmp_path / "hurt") == shards(tmp_path / "whole")
+    assert not any("units failed" in reason for reason in store.manifest["counts"])
+
+
+@pytest.mark.usefixtures("sandbox_works")
 def test_a_full_disk_stops_the_build_and_keeps_what_was_finished(tmp_path, recipe):
     """The limit on file sizes stands in for a full disk: the same error at the same places, without a disk to fill."""
     code = textwrap.dedent(
@@ -329,7 +345,7 @@ def test_a_unit_that_fails_is_counted(tmp_path):
 @pytest.mark.usefixtures("sandbox_works")
 def test_what_differs_is_counted_by_its_cause(tmp_path):
     source = "import time\n\ndef f(n):\n    t = time.time_ns()\n    return t + n\n"
-    hidden = "def f(n):\n    t = __import__('ti' + 'me').time_ns()\n    return t + n\n"
+    hidden = "def f(n):\n    t = getattr(__import__('ti' + 'me'), 'time' + '_ns')()\n    return t + n\n"
     store = Store(tmp_path / "s", recipe={})
     store.add(Part(0, [made(source, "f(1)"), made(hidden, "f(1)"), made(SOURCE.format(k=2), "f(9)")]))
     store.merge(total=1)
@@ -357,6 +373,8 @@ def jobs(tmp_path, monkeypatch):
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
                 return n
+            def full(n):
+                raise OSError(28, "No space left on device")
             def killed(n):
                 if n == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -387,6 +405,23 @@ def test_a_unit_that_kills_its_workers_is_given_up(jobs):
     found = dict(workers.run(jobs.killed, range(5), workers=2))
     assert found.pop(2) == workers.Died("the worker was killed by signal 9")
     assert found == {0: 0, 1: 1, 3: 3, 4: 4}
+
+
+def test_what_a_worker_raises_is_raised_here(jobs):
+    with pytest.raises(OSError, match="No space left"):
+        list(workers.run(jobs.full, range(5), workers=2))
+
+
+def test_no_room_for_temporary_files_stops_the_build(tmp_path, recipe, monkeypatch):
+    """A unit that cannot work for lack of room is not counted as failed: it is done once there is room."""
+
+    def record(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("opencwm.programs.corpus.record_batch", record)
+    with pytest.raises(StoreError, match="the disk is full"):
+        build(recipe, tmp_path / "c")
+    assert Store(tmp_path / "c").done() == set()
 
 
 @pytest.mark.slow

@@ -111,8 +111,8 @@ def test_calls_depend_on_seed_and_function_alone(shop, harvested):
 
 def test_annotations_direct_the_arguments():
     source = (
-        "from typing import Literal, Callable\n\nclass P:\n    def __init__(self, x: int):\n        self.x = x\n\n"
-        "def f(a: int, b: dict[str, list[int]], c: 'str | None', d: Literal['u', 'v'], e: Callable[[int], int], g: P, *, h: bool):\n    pass\n"
+        "from typing import Literal, Callable\n\nclass Point:\n    def __init__(self, x: int):\n        self.x = x\n\n"
+        "def f(a: int, b: dict[str, list[int]], c: 'str | None', d: Literal['u', 'v'], e: Callable[[int], int], g: Point, *, h: bool):\n    pass\n"
     )
     for call in inputs.for_source(source, "f", seed=3, count=20):
         arguments = ast.parse(call, mode="eval").body
@@ -122,7 +122,7 @@ def test_annotations_direct_the_arguments():
         assert type(ast.literal_eval(c)) in (str, type(None))
         assert ast.literal_eval(d) in ("u", "v")
         assert isinstance(e, ast.Lambda | ast.Name)
-        assert ast.unparse(g).startswith("P(")
+        assert ast.unparse(g).startswith("Point(")
         assert type(ast.literal_eval(arguments.keywords[0].value)) is bool
 
 
@@ -132,7 +132,7 @@ def test_names_and_use_direct_the_arguments():
     body = ast.parse("def f(x, y, z):\n    x.split(',')\n    for a, b in y: pass\n    return z(1, 2)\n").body[0]
     assert {shape.kind for shape in used(body, "x")} == {"str"}
     assert {shape.kind for shape in used(body, "y")} == {"pairs"}
-    assert [(shape.kind, shape.size) for shape in used(body, "z")][0] == ("callable", 2)
+    assert next((shape.kind, shape.size) for shape in used(body, "z")) == ("callable", 2)
     assert annotated(ast.parse("int | None", mode="eval").body).kind == "union"
 
 

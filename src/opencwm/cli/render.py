@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from opencwm.debug.confidence import colour, percent
 from opencwm.debug.timeline import Timeline
 from opencwm.trace.frames import Frame, Trace
 from opencwm.world.compare import Comparison, Difference
@@ -28,7 +29,6 @@ PIPE_WIDTH = 120
 VALUE_WIDTH = 120
 DEEPEST_INDENT = 8
 ROWS_AFTER_DIVERGENCE = 4
-SURE, LIKELY = 0.9, 0.6
 LIMITS = {
     "frames": "limit on frames (--limit-frames)",
     "seconds": "limit on time (--seconds)",
@@ -227,16 +227,11 @@ def changes_of(trace: Trace) -> list[dict[str, str | None]]:
 
 
 def _sure(probability: float) -> Text:
-    if math.isnan(probability):
-        return Text("?")
-    # 99.7 % is not 100 %: rounding down keeps certainty for certainty.
-    return Text(f"{int(probability * 100)}%", style=_colour(probability))
+    return Text("?" if math.isnan(probability) else percent(probability), style=_colour(probability))
 
 
 def _colour(probability: float | None) -> str:
-    if probability is None or math.isnan(probability):
-        return ""
-    return "green" if probability >= SURE else "yellow" if probability >= LIKELY else "red"
+    return "" if probability is None or math.isnan(probability) else colour(probability)
 
 
 def cut(text: str, start: int = 0) -> str:

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
-    from opencwm.trace.core import Name
+    from opencwm.trace.core import Core, Name
     from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
@@ -132,21 +131,24 @@ def trace(
     if file is not None and (diff is not None or git is not None):
         if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
             raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
-        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json)
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
         return
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
-    chosen = _core(core)
     if file is None:
+        typer.echo(f"recording with {_core(core)}")
         return
+    chosen = _core(core)
+    if core is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
     condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
         where = _sandboxed(file, sandbox)
         limits = _limits(limit_frames, seconds)
-        recorded = _record(program, limits, steps=steps, output=printed, core=chosen, sandbox=where)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen.name, sandbox=where)
     if condition is not None:
         recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
@@ -176,7 +178,15 @@ def trace(
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
 
 
-def _compare(file: str, call: str | None, diff: str | None, git: str | None, limits: Limits, as_json: bool) -> None:
+def _compare(
+    file: str,
+    call: str | None,
+    diff: str | None,
+    git: str | None,
+    limits: Limits,
+    as_json: bool,
+    sandbox: bool | None,
+) -> None:
     """Run both versions and show where they part."""
     from opencwm.cli import diffing
     from opencwm.programs.program import Program
@@ -188,7 +198,8 @@ def _compare(file: str, call: str | None, diff: str | None, git: str | None, lim
     else:
         old = _program(diff or "", call)
     with progress("running"):
-        runs = _record(old, limits), _record(new, limits)
+        boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
+        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
     found = compare(*runs)
     if as_json:
         typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
@@ -242,37 +253,6 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-    world: Address = None,
-    model: Model = None,
-    llama3: Llama3 = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS), sandbox=_sandboxed(file)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights, world, model, llama3).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
-
-
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
@@ -304,17 +284,13 @@ def _record(
     return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
 
 
-def _core(name: CoreName | None) -> Name:
-    """The recorder's core, and on standard error which it is and why, if it was asked for or is the slow one."""
+def _core(name: CoreName | None) -> Core:
     from opencwm.trace.core import CoreError, choose
 
     try:
-        chosen = choose(name.value if name else None)
+        return choose(name.value if name else None)
     except CoreError as error:
         raise Unusable(str(error)) from None
-    if name is not None or chosen.fell_back:
-        typer.echo(f"recording with {chosen}", err=True)
-    return chosen.name
 
 
 def _condition(text: str) -> Predicate:
@@ -438,11 +414,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

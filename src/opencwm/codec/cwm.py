@@ -200,7 +200,7 @@ def _read(found: list[tuple[int, int | str]], end: int, python: str | None, *, e
     reader.special(BEGIN)
     reader.special(CONTEXT_START)
     offset, marked = reader.text("the source context")
-    context, entry_line = _unmark(marked, offset)
+    context, entry_line = unmark(marked, offset)
     reader.special(FRAME_SEP)
     sightings: list[Sighting] = []
     ended = False
@@ -228,7 +228,7 @@ def _read(found: list[tuple[int, int | str]], end: int, python: str | None, *, e
     return Trace(context, entry_line, frames, outcome, python or f"{sys.version_info[0]}.{sys.version_info[1]}")
 
 
-def _unmark(marked: str, offset: int) -> tuple[str, int]:
+def unmark(marked: str, offset: int) -> tuple[str, int]:
     """The context without its mark, and the marked line."""
     lines = marked.split("\n")
     at = [number for number, line in enumerate(lines, 1) if _MARKED.search(line)]

@@ -113,6 +113,30 @@ class Scope:
         return _visible(names)
 
     @cached_property
+    def _bindings(self) -> tuple[dict[int | None, frozenset[str]], frozenset[str]]:
+        """Names that the instructions of each line bind, and names that come and go without a line saying so."""
+        bound: dict[int | None, set[str]] = {}
+        fleeting = {*self._code.co_cellvars, *self._code.co_freevars}
+        for instruction in dis.get_instructions(self._code):
+            names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+            if instruction.opname.startswith("STORE_"):
+                line = instruction.positions.lineno if instruction.positions else None
+                bound.setdefault(line, set()).update(name for name in names if isinstance(name, str))
+            elif instruction.opname.startswith("DELETE_"):
+                fleeting.update(name for name in names if isinstance(name, str))
+        return {line: frozenset(names) for line, names in bound.items()}, frozenset(fleeting)
+
+    def bound(self, line: int) -> frozenset[str]:
+        """Names that may be bound while `line` is current, and those that other activations may bind at any time."""
+        bound, fleeting = self._bindings
+        return bound.get(line, frozenset()) | bound.get(None, frozenset()) | fleeting
+
+    @property
+    def fleeting(self) -> frozenset[str]:
+        """Names that may become unbound."""
+        return self._bindings[1]
+
+    @cached_property
     def lines(self) -> frozenset[int]:
         """Lines that can have a `line` frame."""
         return self.entries().union(*self._flow.successors.values())

@@ -10,7 +10,7 @@ Notable choices:
 - Predicted runs may do what control flow forbids. A frame that no reading explains is placed by its text alone, at a
   penalty, so a wrong prediction can still be shown and compared; only a text that is no line of the context, and
   frames outside the entry's activation, are errors.
-- A context that does not compile (it may be for another Python version) has no scopes: then the text alone decides.
+- A context that does not compile (for another Python version, say) has no scopes: then the text alone decides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from opencwm.trace.frames import Event
 
 MOST_READINGS = 32
 MOST_SUSPENDED = 64
-# What the text of a comprehension's value starts with.
 _OPENINGS: dict[str, str | tuple[str, ...]] = {"<listcomp>": "[", "<setcomp>": ("{", "set("), "<dictcomp>": "{"}
 RELAXED = 100  # penalty of a frame that control flow does not explain
 
@@ -93,6 +92,18 @@ class Reading:
     penalty: int = 0
 
 
+def _any(reading: Reading) -> bool:
+    return True
+
+
+def _running(reading: Reading) -> bool:
+    return reading.top is not None
+
+
+def _over(reading: Reading) -> bool:
+    return reading.top is None
+
+
 @dataclass(slots=True)
 class Tracker:
     """Places the frames of runs of one context."""
@@ -123,11 +134,7 @@ class Tracker:
         readings = self.begin()
         for index, sighting in enumerate(sightings):
             last = index + 1 == len(sightings)
-            following = self.follow(
-                readings,
-                sighting,
-                lambda reading: (reading.top is None or not ended) if last else reading.top is not None,
-            )
+            following = self.follow(readings, sighting, _over if last and ended else _any if last else _running)
             if not following:
                 raise CodecError(
                     "expected the return or exception that ends the entry's run as the last frame",
@@ -142,7 +149,7 @@ class Tracker:
         return [Reading(None, None, None)]
 
     def follow(
-        self, readings: Sequence[Reading], sighting: Sighting, wanted: Callable[[Reading], bool] = lambda reading: True
+        self, readings: Sequence[Reading], sighting: Sighting, wanted: Callable[[Reading], bool] = _any
     ) -> list[Reading]:
         """The `wanted` readings of one more frame: those that control flow allows, else by the text alone.
 

@@ -22,63 +22,19 @@ import queue
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from opencwm.model.generation import FinishReason, Generation, GenerationError
 from opencwm.model.runner import Runner, Segment, WeightKind
 from opencwm.model.sampling import Sampling, Token, draw
 from opencwm.model.transformer import Transformer
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
-
-
-class GenerationError(RuntimeError):
-    """A sequence that the engine had to give up; the message says why."""
-
-
-class Generation:
-    """A continuation as it comes. Iterating gives its tokens, waiting for each; it may be iterated once.
-
-    `finish_reason` is None while it runs: then "stop" (a stop token, or a constraint with nothing left to allow),
-    "length", "cancelled" or "error". After "error", iterating raises GenerationError. `reused_tokens` counts tokens of
-    the prompt that were found in the cache.
-    """
-
-    def __init__(self, prompt_tokens: int, listener: Callable[[Token | None], None] | None) -> None:
-        self.prompt_tokens = prompt_tokens
-        self.reused_tokens = 0
-        self.finish_reason: FinishReason | None = None
-        self.error: str | None = None
-        self.cancelled = False
-        self._listener = listener
-        self._queue: queue.SimpleQueue[Token | None] = queue.SimpleQueue()
-
-    def cancel(self) -> None:
-        """Stop it with the engine's next step, whatever it is doing; more than once is no harm."""
-        self.cancelled = True
-
-    def __iter__(self) -> Iterator[Token]:
-        while True:
-            token = self._queue.get()
-            if token is None:
-                break
-            yield token
-        if self.error is not None:
-            raise GenerationError(self.error)
-
-    def result(self) -> list[Token]:
-        """All tokens, once it has finished. Raises GenerationError."""
-        return list(self)
-
-    def _give(self, token: Token | None) -> None:
-        self._queue.put(token)
-        if self._listener is not None:
-            self._listener(token)
+__all__ = ["Engine", "Generation", "GenerationError"]
 
 
 @dataclass(slots=True, eq=False)
@@ -372,15 +328,17 @@ class Engine:
     def _jump(self, sequence: _Sequence) -> None:
         """Append what the constraint leaves no choice about."""
         assert sequence.sampling.constraint is not None
-        try:
-            forced = sequence.sampling.constraint.forced()
-        except Exception as error:
-            self._finish(sequence, "error", f"the constraint failed: {error}")
-            return
-        for token in forced:
-            self._append(sequence, Token(token, 0.0))
-            if sequence.generation.finish_reason is not None:
+        while sequence in self._running:
+            try:
+                forced = sequence.sampling.constraint.forced()
+            except Exception as error:
+                self._finish(sequence, "error", f"the constraint failed: {error}")
                 return
+            if not forced:
+                return
+            for token in forced:
+                if sequence in self._running:
+                    self._append(sequence, Token(token, 0.0))
 
     def _append(self, sequence: _Sequence, token: Token) -> None:
         sampling = sequence.sampling
@@ -393,7 +351,7 @@ class Engine:
         sequence.tokens.append(token.id)
         sequence.written += 1
         self.generated_tokens += 1
-        sequence.generation._give(token)
+        sequence.generation.give(token)
         if token.id in sampling.stop_ids:
             self._finish(sequence, "stop")
         elif sequence.written >= sampling.max_tokens:
@@ -407,7 +365,7 @@ class Engine:
     def _end(self, sequence: _Sequence, reason: FinishReason, error: str | None = None) -> None:
         sequence.generation.error = error
         sequence.generation.finish_reason = reason
-        sequence.generation._give(None)
+        sequence.generation.give(None)
 
 
 def _common(left_P: np.ndarray, right_P: np.ndarray) -> int:

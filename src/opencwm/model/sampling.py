@@ -13,7 +13,7 @@ Shapes: N sequences, V vocabulary.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,11 +25,12 @@ class TokenConstraint(Protocol):
     """Which tokens may come next. One object serves one sequence; it is asked and told by the engine's thread.
 
     The engine tells every token of the continuation with `push`, forced ones too. After each it appends what `forced`
-    gives, without a forward pass of their own. Whatever these methods raise ends that one sequence with an error.
+    gives, until that is nothing, without a forward pass of their own. Whatever these methods raise ends that one
+    sequence with an error.
     """
 
-    def allowed(self) -> Tensor | Sequence[int] | None:
-        """A bool mask (V,) or a list of token ids; None where everything is; nothing allowed ends the sequence."""
+    def allowed(self) -> Tensor | Collection[int] | None:
+        """A bool mask (V,) or token ids; None where everything is; nothing allowed ends the sequence."""
         ...
 
     def push(self, token: int) -> None:
@@ -37,7 +38,7 @@ class TokenConstraint(Protocol):
         ...
 
     def forced(self) -> Sequence[int]:
-        """Tokens of which each is the only one possible after those before it; empty where there is a choice."""
+        """Tokens of which each is the only one to come after those before it; empty where there is a choice."""
         ...
 
 
@@ -132,7 +133,8 @@ def _mask(legal: object, vocabulary: int) -> Tensor:
             )
         return legal
     mask_V = torch.zeros(vocabulary, dtype=torch.bool)
-    mask_V[torch.as_tensor(legal, dtype=torch.int64)] = True
+    assert isinstance(legal, Collection)
+    mask_V[torch.tensor(list(legal), dtype=torch.int64)] = True
     return mask_V
 
 

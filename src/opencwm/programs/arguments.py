@@ -1,4 +1,4 @@
-"""`Maker`: source texts of argument values by shape, objects of the program's own classes, and mutations of known values."""
+"""`Maker`: argument texts by shape, objects of the program's own classes, and mutations of known values."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Maker:
     def _constructor(
         self, owner: ast.ClassDef, seen: set[str]
     ) -> list[tuple[str, ast.expr | None, ast.expr | None, bool]] | None:
-        """(name, annotation, default, required) of what a class is made from: `__init__`, `__new__` or dataclass fields."""
+        """(name, annotation, default, required) of what makes an object: `__init__`, `__new__`, dataclass fields."""
         if owner.name in seen:
             return []
         seen.add(owner.name)

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import opencwm
 from opencwm.programs import _batch_child, isolation
 from opencwm.sandbox import InfraError
 from opencwm.trace.frames import Trace
@@ -24,7 +23,7 @@ from opencwm.trace.recorder import Recordable
 from opencwm.trace.store import unpack
 
 LIMITS = Limits(frames=10_000, value_bytes=1_000, total_bytes=1_000_000, seconds=3.0, memory_bytes=1 << 30)
-_OURS = str(Path(opencwm.__file__).resolve().parents[1])
+_OURS = str(Path(__file__).resolve().parents[2])
 _START_SECONDS = 30.0
 _PER_JOB_SECONDS = 3.0  # what a job may take beyond its own limit
 

@@ -7,11 +7,10 @@ names, unless OpenCWM is installed beside it. It is generated from the modules, 
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 from pathlib import Path
 
-import opencwm
-
-_ROOT = Path(opencwm.__file__).resolve().parent
+_ROOT = Path(__file__).resolve().parents[1]
 _PLUGIN = "opencwm.trace.pytest_plugin"
 _FRAME = '''"""Records what a test suite makes its package do: pytest -p cwm_traces --cwm-traces DIR
 
@@ -68,7 +67,7 @@ def bundle() -> str:
                 found = [f"{node.module}.{alias.name}" for alias in node.names]
                 waiting += [each for each in found if _path(each).is_file()] or [node.module or ""]
     entries = "\n".join(f"    {name!r}: {_literal(source)}," for name, source in sorted(needed.items()))
-    return _FRAME.format(version=opencwm.__version__, sources=entries, plugin=_PLUGIN)
+    return _FRAME.format(version=importlib.metadata.version("opencwm"), sources=entries, plugin=_PLUGIN)
 
 
 def _path(name: str) -> Path:

@@ -4,8 +4,8 @@ Notable choices:
 - What a statement needs is read off its compiled code (global names loaded by it and by all code inside it), so it is
   what this interpreter would look up, no more.
 - A helper imported from another module of the same package is copied in, and what it needs after it. Standard-library
-  imports stay imports. Any other package, and a module of the package used as an object (`utils.f()`), cannot be copied:
-  the import stays and its package is listed in `needs`, so that the caller can refuse or put it on the path.
+  imports stay imports. Any other package, and a module of the package used as an object (`utils.f()`), cannot be
+  copied: the import stays and its package is listed in `needs`, so that the caller can refuse or put it on the path.
 - Of a class only the methods stay that the kept code can name: dunder methods and those whose names appear as an
   attribute somewhere in it, until nothing changes. Code that looks up attributes by computed names keeps whole classes.
 - Docstrings are left out unless the code reads `__doc__`: they are most of the text and none of the behaviour.
@@ -78,7 +78,8 @@ class _Closure:
     reachable: frozenset[str] | None  # names of methods that classes keep; None: all
     kept: dict[str, dict[int, ast.stmt]] = field(default_factory=dict)  # module -> line -> statement, in order of need
     imports: dict[str, None] = field(default_factory=dict)  # lines, in order of need
-    aliases: list[str] = field(default_factory=list)
+    aliases: dict[str, dict[str, None]] = field(default_factory=dict)  # module -> lines to follow its statements
+    uses: dict[str, dict[str, None]] = field(default_factory=dict)  # module -> modules of the package that it needs
     needs: set[str] = field(default_factory=set)
     homes: dict[str, str] = field(default_factory=dict)  # name -> where it is defined
     waiting: list[tuple[Module, ast.stmt]] = field(default_factory=list)
@@ -153,31 +154,30 @@ class _Closure:
             if source == "__future__":
                 continue
             target = self.package.module(source)
-            if target is not None and alias.name in target.bindings:
-                self._inside(target, alias.name, name)
-            elif target is not None and self._through_star(target, alias.name, name):
+            if target is not None and _defines(target, alias.name, source):
+                self._inside(module, target, alias.name, name)
+            elif target is not None and self._through_star(module, target, alias.name, name):
                 continue
             else:
                 self._outside(source, name, f"from {source} import {_aliased(alias.name, alias.asname)}")
 
-    def _inside(self, target: Module, name: str, local: str) -> None:
+    def _inside(self, module: Module, target: Module, name: str, local: str) -> None:
+        self.uses.setdefault(module.name, {})[target.name] = None
         self.need(target, name)
         if local != name:
             self._claim(local, f"{target.name} as {name}")
-            line = f"{local} = {name}"
-            if line not in self.aliases:
-                self.aliases.append(line)
+            self.aliases.setdefault(target.name, {})[f"{local} = {name}"] = None
 
-    def _through_star(self, target: Module, name: str, local: str) -> bool:
+    def _through_star(self, module: Module, target: Module, name: str, local: str) -> bool:
         for star in target.stars:
             further = self.package.module(target.absolute(star))
             if further is not None and name in further.bindings:
-                self._inside(further, name, local)
+                self._inside(module, further, name, local)
                 return True
         return False
 
     def _from_star(self, module: Module, name: str) -> bool:
-        if self._through_star(module, name, name):
+        if self._through_star(module, module, name, name):
             return True
         for star in reversed(module.stars):  # the last one wins
             source = module.absolute(star)
@@ -198,7 +198,7 @@ class _Closure:
         texts = [node for each in self.kept.values() for node in each.values()]
         reads_doc = any("__doc__" in _attributes(node) or "__doc__" in _loads(node, True) for node in texts)
         parts: list[str] = ["\n".join(self.imports)] if self.imports else []
-        for name in reversed(self.kept):  # need is followed outwards from the function, so its own module comes last
+        for name in self._order():
             module = self.package.module(name)
             assert module is not None
             previous = None
@@ -209,8 +209,8 @@ class _Closure:
                 glue = "\n" if previous is not None and not large and not previous else "\n\n"
                 parts.append(("" if glue == "\n\n" or not parts else "\n") + text)
                 previous = large
-        if self.aliases:
-            parts.append("\n".join(self.aliases))
+            if name in self.aliases:
+                parts.append("\n\n" + "\n".join(self.aliases[name]))
         source = "".join(
             part if part.startswith("\n") or not index else "\n\n" + part for index, part in enumerate(parts)
         )
@@ -222,6 +222,23 @@ class _Closure:
         if parse(source, "<context>") is None:
             raise NotSelfContained("the pieces do not make a module")
         return Context(source, tuple(sorted(self.needs)))
+
+    def _order(self) -> list[str]:
+        """The modules, each after those that it needs (as far as they do not need each other)."""
+        found: dict[str, None] = {}
+        open_: set[str] = set()
+
+        def visit(name: str) -> None:
+            if name in open_:
+                return
+            open_.add(name)
+            for used in self.uses.get(name, ()):
+                visit(used)
+            found[name] = None
+
+        for name in self.kept:
+            visit(name)
+        return [name for name in found if name in self.kept]
 
     def _text(self, module: Module, node: ast.stmt, *, keep_doc: bool) -> str:
         first, last = first_line(node), node.end_lineno or node.lineno
@@ -296,6 +313,13 @@ def _first_choice(node: ast.stmt, name: str) -> list[ast.Import | ast.ImportFrom
         if not relative and any(each.partition(".")[0] not in sys.stdlib_module_names for each in names):
             return []
     return found
+
+
+def _defines(target: Module, name: str, source: str) -> bool:
+    """Whether a module binds a name to anything but its own submodule (`from . import name` in a package)."""
+    found = target.bindings.get(name, [])
+    own = [node for node in found if isinstance(node, ast.ImportFrom) and target.absolute(node) == source]
+    return len(own) < len(found)
 
 
 def _binds(node: ast.Import | ast.ImportFrom, name: str) -> bool:

@@ -1,9 +1,9 @@
-"""Contest problems, run and traced on their tests: right and wrong solutions, in function style and with stdin and stdout.
+"""Contest problems, run and traced on their tests: right and wrong solutions, functions and scripts.
 
 Notable choices:
 - Right and wrong is what the tests say when they run here, not what the data set claims.
-- Where a data set has too few wrong solutions, reference solutions are changed (`mutants.py`), and those that fail a test
-  are kept.
+- Where a data set has too few wrong solutions, reference solutions are changed (`mutants.py`), and those that fail a
+  test are kept.
 - A program that reads standard input becomes a function: its statements move into `solution`, names that its own
   functions use are declared global, and `run` gives it the input and returns what it printed. So the outcome of the run
   is the outcome of the program, and nothing outside of the source matters.

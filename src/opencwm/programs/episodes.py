@@ -22,16 +22,17 @@ MOST_BYTES = 1_000_000
 MOST_CONTEXT = 60_000  # characters
 
 # What makes two runs of the same program differ, by the names that give it away.
-_CAUSES: dict[str, frozenset[str]] = {
-    "the time": frozenset("time now today utcnow monotonic perf_counter perf_counter_ns time_ns localtime gmtime "
-                          "strftime ctime process_time timeit".split()),
-    "randomness": frozenset("random SystemRandom urandom secrets uuid1 uuid4 token_hex token_bytes getrandbits "
-                            "shuffle choice randint sample".split()),
-    "identity": frozenset("id hash weakref WeakKeyDictionary WeakSet getrefcount gc getsizeof".split()),
-    "the system": frozenset("os sys environ getpid getcwd platform socket subprocess tempfile pathlib Path glob locale "
-                            "getpass shutil open stat expanduser abspath".split()),
-    "threads": frozenset("threading Thread Lock RLock ThreadPoolExecutor multiprocessing asyncio sched queue".split()),
-}  # fmt: skip
+_SIGNS: dict[str, str] = {
+    "the time": "time now today utcnow monotonic perf_counter perf_counter_ns time_ns localtime gmtime strftime ctime "
+    "process_time timeit",
+    "randomness": "random SystemRandom urandom secrets uuid1 uuid4 token_hex token_bytes getrandbits shuffle choice "
+    "randint sample",
+    "identity": "id hash weakref WeakKeyDictionary WeakSet getrefcount gc getsizeof",
+    "the system": "os sys environ getpid getcwd platform socket subprocess tempfile pathlib Path glob locale getpass "
+    "shutil open stat expanduser abspath",
+    "threads": "threading Thread Lock RLock ThreadPoolExecutor multiprocessing asyncio sched queue",
+}
+_CAUSES = {cause: frozenset(signs.split()) for cause, signs in _SIGNS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@
 Notable choices:
 - Everything is static: nothing of the package runs here, so harvesting is safe and the same on every machine. The
   programs that come out are strangers' code and are run in isolation only.
-- Top-level functions and the methods, class methods, static methods and properties of top-level classes. Inner functions
-  are recorded when the outer one runs them.
+- Top-level functions and the methods, class methods, static methods and properties of top-level classes. Inner
+  functions are recorded when the outer one runs them.
 - A function that cannot be used is yielded too, with the `problem` in a few words, so that a corpus can count reasons.
 """
 
@@ -38,10 +38,10 @@ _SPECIAL_TOO = frozenset(
 class HarvestedFunction:
     """One function of a package.
 
-    `source` is self-contained text that defines it (`""` if `problem` says why there is none); `needs` are packages that
-    it imports beside the standard library (empty for a truly self-contained one), to be found in the folders `search`.
-    `name` is qualified (`Stack.push`); `node` is its definition and `owner` its class. `known` are calls of it seen in
-    doctests, tests and the package itself.
+    `source` is self-contained text that defines it (`""` if `problem` says why there is none); `needs` are packages
+    that it imports beside the standard library (empty for a truly self-contained one), to be found in the folders
+    `search`. `name` is qualified (`Stack.push`); `node` is its definition and `owner` its class. `known` are calls of
+    it seen in doctests, tests and the package itself.
     """
 
     package: str
@@ -73,8 +73,8 @@ def functions(
 ) -> Iterator[HarvestedFunction]:
     """Every function of a package (see `packages.find` for `where`), module by module, in source order.
 
-    With `library`, sources may import the package itself and others (`needs`), otherwise that is a problem. `only` names
-    one module, `usage` is the package's if the caller has it. Raises HarvestError if there is no such package.
+    With `library`, sources may import the package itself and others (`needs`), otherwise that is a problem. `only`
+    names one module, `usage` is the package's if the caller has it. Raises HarvestError if there is no such package.
     """
     package = find(where) if isinstance(where, str) else where
     usage = usage or Usage(package)

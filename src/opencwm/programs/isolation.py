@@ -1,7 +1,7 @@
 """Running a command on strangers' code: one command, one sandbox, one folder that it may write to.
 
-Notable choice: whoever needs isolation gives a folder and a command, and reads the results out of the folder afterwards.
-So what was written before a command was ended is kept, and a sandbox is never used twice.
+Notable choice: whoever needs isolation gives a folder and a command, and reads the results out of the folder
+afterwards. So what was written before a command was ended is kept, and a sandbox is never used twice.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _CALLS = {
 
 
 def mutants(source: str, *, rng: random.Random, count: int, inside: str = "") -> list[str]:
-    """At most `count` different sources, each with one change; only in the class or function `inside` if it is given."""
+    """At most `count` different sources, each with one change; only in the class or function `inside` if given."""
     tree = ast.parse(source)
     scope = [node for node in tree.body if getattr(node, "name", "") == inside] if inside else [tree]
     changes = [

@@ -1,4 +1,4 @@
-"""Where Python code is: the modules of an installed package, a checkout, a file or the standard library, as syntax trees.
+"""Where Python code is: the modules of a package, a checkout, a file or the standard library, as syntax trees.
 
 Nothing is imported and nothing runs: packages are found by name on the import path and read as text.
 """

@@ -28,7 +28,7 @@ _PYTHON3 = 3  # CodeContests' number for Python 3
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The source of one attempt at a problem; `kind` says whose it is (`reference`, `model`, `accepted`, `rejected`)."""
+    """One attempt at a problem; `kind` says whose it is (`reference`, `model`, `accepted`, `rejected`, `given`)."""
 
     kind: str
     source: str

@@ -15,9 +15,9 @@ import httpx
 from opencwm.trace.frames import Trace
 
 INSTRUCTIONS = """\
-Below are a Python program and an exact account of one run of it. Retell the run as a careful engineer would who reasons \
-it through step by step: what runs, what changes and why, loops summed up where nothing new happens. State only what the \
-account says. End with one line that holds nothing but `Output: ` and the repr of what the run returns, or \
+Below are a Python program and an exact account of one run of it. Retell the run as a careful engineer would who reasons
+\\ it through step by step: what runs, what changes and why, loops summed up where nothing new happens. State only what
+the \\ account says. End with one line that holds nothing but `Output: ` and the repr of what the run returns, or \
 `Output: raises ` and the repr of the exception."""
 TRIES = 3
 SECONDS = 120.0

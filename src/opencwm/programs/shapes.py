@@ -26,9 +26,11 @@ class Shape:
 ANY = Shape("any")
 _SIMPLE = {
     "int": "int", "bool": "bool", "float": "float", "str": "str", "bytes": "bytes", "complex": "complex",
-    "AnyStr": "str", "Text": "str", "LiteralString": "str", "Number": "int", "SupportsInt": "int", "SupportsIndex": "int",
-    "SupportsFloat": "float", "Real": "float", "Integral": "int", "Rational": "int", "Decimal": "int", "bytearray": "bytes",
-    "ByteString": "bytes", "ReadableBuffer": "bytes", "StrPath": "str", "PathLike": "str", "object": "any", "Any": "any",
+    "AnyStr": "str", "Text": "str", "LiteralString": "str", "Number": "int", "SupportsInt": "int",
+    "SupportsIndex": "int", "bytearray": "bytes",
+    "SupportsFloat": "float", "Real": "float", "Integral": "int", "Rational": "int", "Decimal": "int",
+    "ByteString": "bytes", "ReadableBuffer": "bytes", "StrPath": "str", "PathLike": "str", "object": "any",
+    "Any": "any",
     "Hashable": "any", "Sized": "ints", "range": "range",
 }  # fmt: skip
 _LISTS = frozenset(
@@ -53,19 +55,20 @@ _ITERATORS = frozenset(("Iterator", "Generator"))
 
 # Names of parameters, most telling first; the first row with the name or with one of its parts counts.
 _BY_NAME: tuple[tuple[str, str], ...] = (
-    ("int", "n k m i j x y z size count num number index idx length width height depth limit maxsize step start stop end"
-            " offset pos position digits precision level indent base year month day hour minute second seconds times"
-            " total amount low high lo hi left right first last nth degree order"),
+    ("int", "n k m i j x y z size count num number index idx length width height depth limit maxsize step start stop"
+            " end offset pos position digits precision level indent base year month day hour minute second seconds"
+            " times total amount low high lo hi left right first last nth degree order"),
     ("str", "s string text word name line prefix suffix path filename title label msg message pattern template token"
             " source code content value_str char letter sentence url html markup expr query identifier field"),
     ("sub", "sep separator delimiter delim sub substring old new chars fillchar glue joiner char quote"),
-    ("ints", "items seq sequence iterable it xs lst list arr array nums numbers values data elements args coll collection"
-             " population sample a b vector coordinates indices"),
+    ("ints", "items seq sequence iterable it xs lst list arr array nums numbers values data elements args coll"
+             " collection population sample a b vector coordinates indices"),
     ("strs", "words lines names strings tokens columns keys fields texts parts"),
     ("rows", "matrix grid rows table board image"),
     ("counts", "d dict mapping dictionary kwargs options attrs counts weights config params mapping_or_iterable kw"),
     ("pairs", "pairs items_ edges intervals ranges"),
-    ("callable", "f fn func function callback key keyfunc predicate pred factory mapper transform op operator default_factory"),
+    ("callable", "f fn func function callback key keyfunc predicate pred factory mapper transform op operator"
+                 " default_factory"),
     ("bool", "flag reverse strict verbose inplace copy ignore_case case_sensitive recursive include exclude"),
     ("float", "ratio rate probability p q alpha beta tolerance tol epsilon eps weight scale factor mu sigma"),
     ("bytes", "b_ buf buffer raw bytes blob"),

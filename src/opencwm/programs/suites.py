@@ -3,8 +3,8 @@
 Notable choices:
 - The checkout is copied first: tests may write beside themselves. One test file is one run, so a file that hangs, forks
   or kills the interpreter costs itself alone, and what its finished tests made is kept.
-- The suite runs with this interpreter; what it needs beside pytest has to be installed. A suite that cannot be collected
-  is counted, with pytest's reason.
+- The suite runs with this interpreter; what it needs beside pytest has to be installed. A suite that cannot be
+  collected is counted, with pytest's reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import opencwm
 from opencwm.programs import isolation
 from opencwm.programs.packages import HarvestError, find
 from opencwm.trace.frames import Trace
@@ -80,7 +79,7 @@ def run(
         copy = folder / checkout.resolve().name
         shutil.copytree(checkout, copy, symlinks=True, ignore=_IGNORED, ignore_dangling_symlinks=True)
         traces = folder / "traces"
-        ours = Path(opencwm.__file__).resolve().parents[1]
+        ours = Path(__file__).resolve().parents[2]
         roots = [copy / "src", copy] if (copy / "src").is_dir() else [copy]
         command = [
             sys.executable, "-s", "-m", "pytest", test_file, "-q", "--rootdir", str(copy), "-p", "no:cacheprovider",

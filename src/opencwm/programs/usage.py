@@ -1,7 +1,8 @@
 """How a package is used: calls of its functions found in doctests, in its tests and in its own code.
 
 Notable choice: only arguments that are whole by themselves are taken (literals, lambdas, builtins), so that a found
-argument can stand in any other program. In a doctest, names that an earlier line bound to such a value are replaced by it.
+argument can stand in any other program. In a doctest, names that an earlier line bound to such a value are replaced by
+it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from opencwm.sandbox import _confine, cgroups, seccomp
 from opencwm.sandbox.protocol import InfraError, Sandbox
@@ -45,7 +46,7 @@ def examine() -> Report:
     elif engine.good:
         report.backend, report.why = "container", f"bubblewrap does not work here ({working.found}), an engine does"
     else:
-        report.why = f"none works here: {working.found}; {engine.found}"
+        report.why = f"bubblewrap {working.found}, and {engine.found}; see the remedies above"
     return report
 
 
@@ -56,7 +57,7 @@ def _system() -> list[Finding]:
         Finding("system", linux, f"{platform.system()} {kernel}, {platform.machine()}", "" if linux else "use Linux")
     ]
     try:
-        most = int(open("/proc/sys/user/max_user_namespaces").read())  # noqa: SIM115
+        most = int(Path("/proc/sys/user/max_user_namespaces").read_text())
     except (OSError, ValueError):
         most = 0
     remedy = "sysctl -w user.max_user_namespaces=10000, or boot a kernel with CONFIG_USER_NS"
@@ -70,7 +71,7 @@ def _system() -> list[Finding]:
         ),
     ):
         if os.path.exists(path):
-            value = open(path).read().strip()  # noqa: SIM115
+            value = Path(path).read_text().strip()
             good = value != bad or os.geteuid() == 0
             found.append(Finding(os.path.basename(path), good, value, "" if good else command))
     return found

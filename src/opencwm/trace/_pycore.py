@@ -18,7 +18,8 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Any, Literal
@@ -109,10 +110,8 @@ class Engine:
             return None  # a generator closed or thrown into before its first line
         visit = _Visit(self, info, len(self.stack))
         if self.gentle:
-            try:
+            with self.gently():
                 self._enter(visit, frame)
-            except Stop:
-                self.finish()
             return visit.gentle_event
         self._enter(visit, frame)
         return visit.event
@@ -124,6 +123,17 @@ class Engine:
             self.stop("depth")
         self.stack.append(visit)
         visit.enter(frame)
+
+    @contextmanager
+    def gently(self) -> Iterator[None]:
+        """End the recording, not the program, at a limit or where the interpreter's stack is full."""
+        try:
+            yield
+        except Stop:
+            self.finish()
+        except RecursionError:
+            self.note_stop("recursion")
+            self.finish()
 
     def finish(self) -> None:
         """Record no more."""
@@ -227,7 +237,10 @@ class Tracer:
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The trace function: every call of a Python function in this thread comes here first."""
-        engine = self._route(frame)
+        try:
+            engine = self._route(frame)
+        except RecursionError:
+            return None
         if not engine:
             return None
         engine.tracer = self
@@ -299,10 +312,8 @@ class _Visit:
 
     def gentle_event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The local trace function in a program that is not to be stopped."""
-        try:
+        with self.core.gently():
             self.event(frame, event, arg)
-        except Stop:
-            self.core.finish()
         return self.gentle_event
 
     def _raised(self, frame: FrameType, error: BaseException) -> None:

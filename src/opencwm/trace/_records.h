@@ -18,7 +18,7 @@ typedef struct {
 } Info;
 
 typedef struct {
-    PyObject *text;         /* NULL: the name is no longer bound */
+    PyObject *text;         /* or an int that stands for it; NULL: the name is no longer bound */
     int name;
 } Change;
 
@@ -203,6 +203,13 @@ build_locals(Records *records, Builder *builder, int index)
     int anew = level->locals == NULL;
     for (unsigned int at = first; at < record->changes_end; at++) {
         Change *change = &records->changes[at];
+        if (change->text != NULL && PyLong_CheckExact(change->text)) {
+            PyObject *text = text_of_number(PyLong_AsLongLong(change->text));
+            if (text == NULL) {
+                return NULL;
+            }
+            Py_SETREF(change->text, text);
+        }
         anew = anew || (level->texts[change->name] == NULL) != (change->text == NULL);
         level->texts[change->name] = change->text;
     }

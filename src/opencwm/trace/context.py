@@ -1,8 +1,9 @@
-"""The source that a run touches, gathered from its files into one short context, and the map from lines there to lines here.
+"""The source that a run touches, gathered from its files into one short context, and where its lines went.
 
 Notable choices:
-- Kept are the functions that ran, the headers of the classes around them, and the module's and classes' short statements
-  that bind a name which the kept code uses (imports, constants). Everything else is left out, docstrings too.
+- Kept are the functions that ran, the headers of the classes around them, and the module's and classes' short
+  statements that bind a name which the kept code uses (imports, constants). Everything else is left out, docstrings
+  too.
 - Lines keep their text and their order, so a line of the context is a line of the file; several files stand under
   `# file: PATH` headings. Nothing is unparsed.
 """
@@ -22,7 +23,7 @@ _SHORT = 8  # lines of a statement that is kept for a name it binds
 
 
 def gather(episode: Episode, files: Files) -> Trace | None:
-    """The episode's trace in the context of just what it touched; None where a source cannot be found or has changed."""
+    """The episode's trace in the context of what it touched; None where a source cannot be found or has changed."""
     touched: dict[str, list[CodeType]] = {}
     for code in dict.fromkeys(episode.codes):
         touched.setdefault(code.co_filename, []).append(code)

@@ -1,12 +1,14 @@
 """A trace as compact bytes, for storing millions: `pack` and `unpack`, exact in both directions, and `digest`.
 
 Notable choices:
-- JSON, so that anything can read it: `{"format", "context", "entry_line", "python", "outcome", "texts", "frames"}`. Every
-  name and value is a number into `texts`; a frame holds only what changed since the one before of the same activation.
-- A frame is `[event, line, function, depth, value, locals, steps, identity]`, shortened by its empty tail. `locals` is 0 for
-  unchanged, a flat list `[name, value, ...]` of changes whose result keeps the order of names, or `[-1, name, value, ...]`
-  for all of them.
-- No compression here: whoever stores many (Parquet, zstd) compresses them together, several times better than one by one.
+- JSON, so that anything can read it: `{"format", "context", "entry_line", "python", "outcome", "texts", "frames"}`.
+  Every name and value is a number into `texts`; a frame holds only what changed since the one before of the same
+  activation.
+- A frame is `[event, line, function, depth, value, locals, steps, identity]`, shortened by its empty tail. `locals` is
+  0 for unchanged, a flat list `[name, value, ...]` of changes whose result keeps the order of names, or `[-1, name,
+  value, ...]` for all of them.
+- No compression here: whoever stores many (Parquet, zstd) compresses them together, several times better than one by
+  one.
 """
 
 from __future__ import annotations

@@ -244,6 +244,7 @@ def _context(objective: Objective, mesh: DeviceMesh) -> None:
     if model.config.conv_width:
         raise ConfigError("parallel.context > 1 needs a model with conv_width 0: its convolutions look across slices")
     model.fusible = False
+    model.attention_backend = "sdpa"  # its masks are written out, so that rows can be taken from them
     group = mesh.get_group()
 
     def slices(tokens: int) -> list[Tensor]:

@@ -9,7 +9,8 @@ Notable choices:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,14 +20,14 @@ from opencwm.codec.compact import Encoder
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import FIRST_SIZE, SIZE
-from opencwm.model.constraints import Constraint
+from opencwm.model.compact_constraint import Constraint
 from opencwm.model.runner import Runner
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
 from opencwm.trace.frames import Frame, Outcome, Trace
-from opencwm.world.decoder import Decoder, EndlessValue, Score
-from opencwm.world.protocol import Prediction, Runnable, WorldError
+from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
+from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
 
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
@@ -73,17 +74,39 @@ class LocalWorld:
             python=str(info.get("python", "3.11")),
         )
 
-    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> CompactRun:
-        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context."""
-        return CompactRun(self, self._given(program.context, program.entry_line, prefix))
+    def run(
+        self,
+        program: Runnable,
+        *,
+        prefix: Sequence[Frame] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        reuse: Run | None = None,
+    ) -> CompactRun:
+        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context.
+
+        With a temperature the run is drawn, the same one for the same seed; at 0 it is the most likely one, token by
+        token. `reuse` is a run of this world that is not needed any more: what both have in common is not read again.
+        """
+        spare = reuse.decoder if isinstance(reuse, CompactRun) else None
+        session = spare.session if isinstance(spare, Decoder) else None
+        start = partial(self.start, draw=drawing(temperature, seed), spare=session)
+        return CompactRun(start, self._given(program.context, program.entry_line, prefix))
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
 
-    def start(self, given: Trace) -> Decoder:
-        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
+    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
+        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
+
+        It takes over `spare`, and reads only what that has not read already.
+        """
         ids, constraint = opened(given, self.max_tokens, self.size)
-        return Decoder(Session(self.runner, max_tokens=self.max_tokens), constraint, ids)
+        session = spare or Session(self.runner, max_tokens=self.max_tokens)
+        pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
+        known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
+        session.rewind(known)
+        return Decoder(session, constraint, ids[known:], draw=draw)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
@@ -141,20 +164,17 @@ class Stepper(Protocol):
     def step(self) -> list[Prediction]: ...
 
 
-class Starter(Protocol):
-    """Where runs of compact tokens come from: a model in this process, or a server."""
-
-    def start(self, given: Trace) -> Stepper: ...
-
-
 class CompactRun:
-    """Frames as a model writes them; `outcome` is set at the end."""
+    """Frames as a model writes them, in this process or behind a server; `outcome` is set at the end.
 
-    def __init__(self, world: Starter, given: Trace) -> None:
-        self.world = world
+    `start` gives what writes on after a trace. Raises what it raises.
+    """
+
+    def __init__(self, start: Callable[[Trace], Stepper], given: Trace) -> None:
+        self._start = start
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
-        self.decoder = world.start(given)
+        self.decoder = start(given)
         self.tokens = 0
         self._frames = list(given.frames)
         self._ready: list[Prediction] = []
@@ -197,7 +217,7 @@ class CompactRun:
         self._restarted_at = len(self._frames)
         try:
             if not stuck:
-                self.decoder = self.world.start(given)
+                self.decoder = self._start(given)
                 return
         except WorldError:
             pass

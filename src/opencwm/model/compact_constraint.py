@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from opencwm.codec.compact import Activation
 from opencwm.codec.compact_reader import Reader
-from opencwm.codec.flow import Scope
+from opencwm.codec.flow import ControlFlow, Scope
 from opencwm.codec.tokenizer import LINES_PER_PAGE, STEPS, VALUE_TOKENS, VOCABULARY
 from opencwm.model.literals import LiteralState
 from opencwm.trace.frames import Frame
@@ -28,6 +28,9 @@ _IDS = VOCABULARY.ids
 _NAME, _GO, _CALL = _IDS["<name>"], _IDS["<go>"], _IDS["<call>"]
 _RETURN, _EXCEPTION, _RAISE = _IDS["<return>"], _IDS["<exception>"], _IDS["<raise>"]
 _DELETE, _END = _IDS["<delete>"], _IDS["<end>"]
+_ENDINGS = frozenset(("StopIteration", "StopAsyncIteration", "GeneratorExit"))
+_DENIALS = frozenset(("IndexError", "KeyError", "AttributeError", "TypeError"))
+_LONGEST_NAME = 40
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 
@@ -39,7 +42,7 @@ class Constraint:
         self.literal = LiteralState()
         self.raised = False  # the last frame was an exception that left its activation
         self.lines = reader.context.split("\n")
-        self.program = _Facts(reader)
+        self.program = Facts(reader.context, reader.flow)
 
     def clone(self) -> Constraint:
         """An independent constraint in the same state, for trying a continuation."""
@@ -61,7 +64,7 @@ class Constraint:
         else:
             self.literal = LiteralState()
         if frames:
-            self.raised = frames[-1].event == "exception" and self.reader.mark == _RAISE
+            self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
         return frames
 
     def settle(self) -> list[Frame]:
@@ -69,7 +72,7 @@ class Constraint:
         frames = self.reader.settle()
         self.literal = LiteralState()
         if frames:
-            self.raised = frames[-1].event == "exception" and self.reader.mark == _RAISE
+            self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
         return frames
 
     def allowed(self) -> frozenset[int] | set[int]:
@@ -94,13 +97,21 @@ class Constraint:
             return _line_tokens(range(1, len(self.lines) + 1))
         return {_END} if reader.state == "closing" else set()
 
+    def forced(self) -> list[int]:
+        """The next token where there is only one, for the engine to append without a forward pass."""
+        allowed = self.allowed()
+        return list(allowed) if len(allowed) == 1 else []
+
     def _after_value(self) -> set[int]:
         """What may follow a whole value: the rest of its frame, or the next frame."""
         reader = self.reader
         if reader.purpose == "result":
             if reader.mark == _EXCEPTION:
                 return self._frame(reader.stack, None, set(), False, False, handled=True)
-            return self._frame(reader.stack[:-1], None, set(), False, False, raised=reader.mark == _RAISE)
+            text = bytes(token for token in reader.value[:_LONGEST_NAME] if token < 256).decode("utf-8", "replace")
+            frame = Frame("exception", 0, reader.stack[-1].function, 0, {}, text)
+            raised = reader.mark == _RAISE and _goes_on(frame)
+            return self._frame(reader.stack[:-1], None, set(), False, False, raised=raised)
         if reader.purpose == "step":
             return self._frame(reader.stack, None, set(), False, True)
         assert reader.value_name is not None
@@ -210,18 +221,50 @@ class Constraint:
         return tokens | ({_NAME} if so_far in spelled else set())
 
 
-class _Facts:
+def _goes_on(frame: Frame) -> bool:
+    """Whether an exception that has left a function is sure to be raised in its caller.
+
+    What ends an iteration, and what a method that Python calls by itself raises to say "no", may be taken by library
+    code in between: `list(it)`, `next(it, 0)`, `generator.close()`, `for x in obj`, `hasattr(obj, name)`.
+    """
+    if frame.event != "exception":
+        return False
+    kind = (frame.value or "").partition("(")[0]
+    special = frame.function.rpartition(".")[2].startswith("__")
+    return kind not in _ENDINGS and not (special and kind in _DENIALS)
+
+
+class _Alike:
+    """Scopes of one name on one line (two comprehensions), which no frame tells apart: what any of them may."""
+
+    def __init__(self, scopes: list[Scope]) -> None:
+        self._scopes = scopes
+        self.line = scopes[0].line
+        self.is_generator = any(scope.is_generator for scope in scopes)
+        alike = all(scope.arguments == scopes[0].arguments for scope in scopes)
+        self.arguments = scopes[0].arguments if alike else ()
+        self.names = tuple(dict.fromkeys(name for scope in scopes for name in scope.names))
+
+    def successors(self, line: int) -> frozenset[int]:
+        return frozenset().union(*(scope.successors(line) for scope in self._scopes))
+
+    def entries(self) -> frozenset[int]:
+        return frozenset().union(*(scope.entries() for scope in self._scopes))
+
+    def may_return(self, line: int) -> bool:
+        return any(scope.may_return(line) for scope in self._scopes)
+
+
+class Facts:
     """What the source alone says, computed once per program."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        context = reader.context
-        self.flow = reader.flow
+    def __init__(self, context: str, flow: ControlFlow | None) -> None:
+        self.flow = flow
         self.steps: dict[int, set[int]] = defaultdict(set)
         self.deletes = re.search(r"\bdel\b|\bas\b", context) is not None
         self.words: list[set[str]] = [set()]
         self._callees: dict[int, list[int]] = {}
-        self._scopes: dict[tuple[str, int], Scope | None] = {}
+        self._scopes: dict[tuple[str, int], Scope | _Alike | None] = {}
         self.guarded: set[int] = set()
         self.spans: list[tuple[int, int]] = []
         self.passed: set[str] = set()
@@ -254,10 +297,13 @@ class _Facts:
         """Whether an exception at the current line may be handled within its function."""
         return top.line in self.guarded
 
-    def scope(self, top: Activation) -> Scope | None:
+    def scope(self, top: Activation) -> Scope | _Alike | None:
         key = (top.function, top.function_line)
         if key not in self._scopes:
-            self._scopes[key] = self.flow.scope(*key) if self.flow else None
+            found = self.flow.scope(*key) if self.flow else None
+            scopes = self.flow.scopes if self.flow and found else ()
+            alike = [scope for scope in scopes if (scope.name, scope.line) == (key[0], key[1])]
+            self._scopes[key] = _Alike(alike) if len(alike) > 1 else found
         return self._scopes[key]
 
     def callees(self, line: int) -> list[int]:
