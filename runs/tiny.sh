@@ -37,7 +37,7 @@ stage '5 of 7: fine-tuning'
     echo 'no curves: pip install "opencwm[evals]"'
 
 stage '6 of 7: evaluation, on programs that were held out'
-"$cwm" eval frames --weights "$out/weights" --limit 10
+"$cwm" eval frames --weights "$out/weights" --limit 5
 
 stage '7 of 7: debugger, over a run that has not happened'
 printf 'step\nstep\nwhere\nquit\n' | "$cwm" debug examples/count_letters.py --weights "$out/weights"
