@@ -42,6 +42,7 @@ SURFACE = {
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],
+    "ablate": ["--help", "--json", "--set", "CONFIG"],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
