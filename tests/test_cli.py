@@ -16,50 +16,64 @@ from typer.testing import CliRunner
 import opencwm
 from opencwm import Outcome, Prediction, Program, WorldError, read_jsonl, record_isolated
 from opencwm.cli.app import app
+from opencwm.sandbox import InfraError, open_sandbox
 
 ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
-    "trace": ["--call", "--format", "--help", "--json", "--limit-frames", "--output", "--seconds", "--steps", "FILE"],
+    "trace": [
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
+    ],
     "predict": [
-        "--call",
-        "--check",
-        "--help",
-        "--json",
-        "--limit-frames",
-        "--llama3",
-        "--model",
-        "--seconds",
-        "--weights",
-        "--world",
-        "FILE",
+        *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
+        *["--weights", "--world", "FILE"],
     ],
-    "debug": ["--call", "--help", "--llama3", "--model", "--real", "--weights", "--world", "FILE"],
+    "debug": [
+        *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
+        *["--mcp", "--model", "--port", "--real", "--samples", "--screen", "--seconds", "--stop-below"],
+        *["--trace", "--web", "--weights", "--world", "[FILE]"],
+    ],
+    "why": ["--git", "--help", "--json", "--llama3", "--model", "--weights", "--world", "TEST"],
     "serve": [
-        "--api-key",
-        "--batch",
-        "--body-limit",
-        "--context",
-        "--grace",
-        "--help",
-        "--host",
-        "--name",
-        "--port",
-        "--precision",
-        "--queue",
-        "--threads",
-        "MODEL",
+        *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
+        *["--port", "--precision", "--queue", "--threads", "MODEL"],
     ],
-    "train": ["--dry-run", "--help", "--set", "CONFIG"],
+    "train": ["--help"],
+    "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
+    "train plot": ["--help", "--key", "--output", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
+    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
+    "data traces": [
+        *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
+        *["--problems", "--ray", "--seed", "--step-in", "--suite", "--workers", "FOLDER"],
+    ],
+    "data verify": ["--help", "--json", "FOLDER"],
+    "data report": ["--help", "--json", "--llama3", "FOLDER"],
+    "data narrate": ["--help", "--limit", "--llm", "--model", "FOLDER"],
+    "data plugin": ["--help"],
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
+    "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
+    "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data coverage": [
+        *["--all", "--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set"],
+        *["--start"],
+    ],
+    "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
+    "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
+    "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
+    "data peek": ["--count", "--help", "--index", "--set", "--source", "CONFIG"],
     "model": ["--help"],
     "model inspect": ["--help", "--json", "FOLDER"],
     "model convert": ["--dtype", "--help", "--layout", "SOURCE", "TARGET"],
     "model fetch": ["--again", "--help", "FOLDER", "NAME"],
+    "sandbox": ["--help"],
+    "sandbox doctor": ["--help", "--json"],
+    "sandbox run": ["--help", "--memory", "--mount", "--network", "--seconds", "COMMAND..."],
 }
 SOURCE = "def f(s):\n    t = s + s\n    return t\n"
 
@@ -117,6 +131,7 @@ def guess(monkeypatch):
 
     world = Guess()
     monkeypatch.setattr("opencwm.cli.runs._world", lambda *options: world)
+    monkeypatch.setattr("opencwm.cli.debugging._world", lambda *options: world)
     return world
 
 
@@ -155,7 +170,8 @@ def test_the_surface_is_frozen():
 def test_help_has_an_example_for_each_command(path):
     result = run(*path.split(), "--help")
     assert result.exit_code == 0
-    assert f"Example: cwm {path}".strip() in result.stdout or path in ("eval", "data", "model")
+    example = f"Example: cwm {path}" if path.startswith("sandbox") else f"Example: cwm {path.removesuffix(' run')}"
+    assert example.strip() in result.stdout or path in ("eval", "data", "model", "sandbox")
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -173,7 +189,7 @@ def test_version():
     assert run("--version").stdout.startswith(f"opencwm {opencwm.__version__} (Python 3.")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["trace"], ["trace", "x.py", "--limit-frames", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["trace", "x.py", "--limit-frames", "0"]])
 def test_a_wrong_command_line_exits_with_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -227,6 +243,24 @@ def test_trace_steps_and_limits(file):
     )
 
 
+def test_the_core_is_chosen_and_told(file):
+    told = run("trace", "--core", "python")
+    assert told.exit_code == 0 and told.stderr == ""
+    assert told.stdout == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stdout.startswith("recording with the ")
+    result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
+    assert "the Python core" in result.stderr
+    assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
+    assert "name a Python file" in refused(run("trace"), 2)
+
+
+def test_calls_can_be_stepped_over(file):
+    result = run("trace", file, "--call", "f('ab')", "--json", "--select", "depth < 1")
+    assert [json.loads(line).get("event") for line in result.stdout.splitlines()[1:-1]] == ["call", "line", "return"]
+    assert "cannot read 'depth'" in refused(run("trace", file, "--call", "f('a')", "--select", "depth"), 2)
+    assert "leaves no frame" in refused(run("trace", file, "--call", "f('a')", "--select", "function == 'g'"), 2)
+
+
 def test_an_exception_is_shown_and_is_no_failure(file):
     result = run("trace", file, "--call", "f(None)")
     assert result.exit_code == 0
@@ -242,7 +276,7 @@ def test_each_example_is_a_program(example):
 
 
 def test_what_a_program_prints_goes_to_standard_error():
-    result = run("trace", "-", "--call", "f()", "--json", stdin="def f():\n    print('hello')\n")
+    result = run("trace", "-", "--call", "f()", "--json", "--no-sandbox", stdin="def f():\n    print('hello')\n")
     assert result.stderr == "hello\n" and "hello" not in result.stdout.replace("print('hello')", "")
 
 
@@ -251,6 +285,88 @@ def test_long_and_odd_values_stay_on_the_page(tmp_path):
     path.write_text("def f(n):\n    x = 'a' * n  # \x1b[31m\n    return x\n")
     text = run("trace", path, "--call", "f(500)").stdout
     assert "\x1b" not in text and "...+" in text
+
+
+def test_a_comparison_of_two_versions(tmp_path, file):
+    new = tmp_path / "new.py"
+    new.write_text(SOURCE.replace("s + s", "s + 'x'"))
+    result = run("trace", "--diff", file, new, "--call", "f('ab')")
+    assert result.exit_code == 0 and "<--" in result.stdout
+    assert "frame 3, line 2: t = s + 'x'  (edited)" in result.stdout
+    assert "the runs part at frame 4: t: was 'abab', now 'abx'" in result.stdout
+    answer = json.loads(run("trace", "--diff", file, new, "--call", "f('ab')", "--json").stdout)
+    assert answer["parting"]["kind"] == "state" and answer["chain"][0]["edited"]
+    assert "do not part" in run("trace", "--diff", file, file, "--call", "f('ab')").stdout
+    assert "takes one of" in refused(run("trace", "--diff", file, new, "--call", "f('ab')", "--steps"), 2)
+
+
+def test_a_comparison_with_a_git_revision(tmp_path, file):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    if subprocess.run([*git, "init", "-q"], capture_output=True).returncode:
+        pytest.skip("git is not installed")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    file.write_text(SOURCE.replace("return t", "return t[1:]"))
+    result = run("trace", "--git", "HEAD", file, "--call", "f('ab')")
+    assert "value: was 'abab', now 'bab'" in result.stdout
+    assert "no double.py at revision NOPE" in refused(run("trace", "--git", "NOPE", file, "--call", "f('ab')"), 2)
+
+
+# data
+
+
+def test_a_corpus_from_the_command_line(tmp_path):
+    (tmp_path / "code.py").write_text("def double(n: int):\n    m = n * 2\n    return m\n")
+    made = run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py", "--inputs", "4")
+    if made.exit_code == 3 and "bwrap" in made.stderr:
+        pytest.skip(made.stderr)
+    assert "functions traced" in made.stdout
+    assert "| functions | code |" in run("data", "report", tmp_path / "corpus").stdout
+    assert "0 differ" in run("data", "verify", tmp_path / "corpus").stdout
+    told = [json.loads(line) for line in run("data", "narrate", tmp_path / "corpus").stdout.splitlines()]
+    assert told and all(line["text"].splitlines()[-1].startswith("The run returns") for line in told)
+    assert "other options" in refused(
+        run("data", "traces", tmp_path / "corpus", "--functions", tmp_path / "code.py"), 2
+    )
+
+
+def test_corpora_that_cannot_be_used(tmp_path):
+    assert "nothing to record" in refused(run("data", "traces", tmp_path / "c"), 2)
+    assert "no Python package" in refused(
+        run("data", "traces", tmp_path / "c", "--functions", "no_such_package_at_all"), 2
+    )
+    for command in ("verify", "report", "narrate"):
+        assert "holds no corpus" in refused(run("data", command, tmp_path / "c"), 2)
+
+
+def test_the_plugin_is_one_file_of_python():
+    compile(run("data", "plugin").stdout, "cwm_traces.py", "exec")
+
+
+def test_trace_in_a_sandbox(tmp_path):
+    """What comes from standard input runs in one by default, a file on request; both see nothing of this machine."""
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        pytest.skip(str(error))
+    (tmp_path / "secret").write_text("TOP")
+    source = f"def f():\n    return open({str(tmp_path / 'secret')!r}).read()\n"
+    path = tmp_path / "f.py"
+    path.write_text(source)
+    read, refused_ = "returned 'TOP'", "raised FileNotFoundError"
+    assert read in run("trace", path, "--call", "f()").stdout
+    assert refused_ in run("trace", path, "--call", "f()", "--sandbox").stdout
+    assert refused_ in run("trace", "-", "--call", "f()", stdin=source).stdout
+    assert read in run("trace", "-", "--call", "f()", "--no-sandbox", stdin=source).stdout
+
+
+def test_trace_without_a_sandbox(monkeypatch, tmp_path, file):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent")
+    result = run("trace", "-", "--call", "f('ab')", stdin=SOURCE)
+    assert result.stdout.splitlines()[-1] == "7 frames; returned 'abab'"
+    assert result.stderr.startswith("cwm: running without a sandbox: bwrap is not there: install")
+    assert "install bubblewrap" in refused(run("trace", file, "--call", "f('ab')", "--sandbox"), 3)
 
 
 # predict
@@ -368,7 +484,7 @@ def test_a_program_that_cannot_be_used_is_one_line(tmp_path, command, text, call
 
 def test_a_module_that_fails_before_the_entry_is_one_line():
     source = "import nothing_of_that_name\n" + SOURCE
-    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", stdin=source), 2)
+    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", "--no-sandbox", stdin=source), 2)
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path, file):
@@ -469,3 +585,28 @@ def test_an_interrupt_is_one_line_and_130(tmp_path):
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)
     assert (child.returncode, stdout, stderr) == (130, "", "cwm: interrupted\n")
+
+
+def test_data_mix_and_coverage_look_at_the_stream(tmp_path):
+    made = json.loads(run("data", "mix", "--programs", 40, "--json").stdout)
+    assert made["programs"] == 40 and made["tokens"] > 4000 and made["audit"] is False
+    shown = run("data", "mix", "--programs", 3, "--show", 1, "--set", "shares.drills=0").stdout
+    assert "--- written/" in shown and "<begin><python" in shown and "tokens/s on one core" in shown
+    path = tmp_path / "mix.toml"
+    path.write_text('[data]\nseed = 3\n[data.sources.one]\nkind = "mix"\n[data.sources.one.mix]\nramp = 0\n')
+    held = json.loads(run("data", "coverage", "--config", path, "--programs", 60, "--json").stdout)
+    assert held["programs"] >= 55 and held["features"]["statement Return"] >= 55
+    assert "method str.join" in run("data", "coverage", "--programs", 20, "--all").stdout
+    assert "give --data FILE" in refused(run("data", "coverage", "--plot", tmp_path / "x.png"), 2)
+    path.write_text('[data.sources.one]\nkind = "write"\n')
+    assert 'a source of kind "mix"' in refused(run("data", "mix", "--config", path), 3)
+
+
+def test_data_audit_compares_the_stream_with_a_folder(tmp_path):
+    assert "no evaluation set" in refused(run("data", "audit", "--data", tmp_path), 2)
+    (tmp_path / "cruxeval").mkdir()
+    row = {"code": "def f(text):\n    return len(text)\n", "input": "'a'", "output": "1", "id": "0"}
+    (tmp_path / "cruxeval" / "one.jsonl").write_text(json.dumps(row) + "\n")
+    report = json.loads(run("data", "audit", "--data", tmp_path, "--programs", 100, "--json").stdout)
+    assert report["programs"] == 100 and report["sets"]["CRUXEval"]["items"] == 1
+    assert "| CRUXEval | 1 |" in run("data", "audit", "--data", tmp_path, "--programs", 5).stdout

@@ -4,6 +4,7 @@ Notable choices:
 - The dataclasses are the schema: a key that is not a field, or a value of another type, is an error that names the key,
   where it came from, and the nearest known key. Nothing is converted silently, but for an integer given for a float.
 - An override's value is TOML (`optim.betas=[0.9, 0.95]`); a bare word (`optim.kind=adamw`) stands for a string.
+- A field of type `dict[str, SomeDataclass]` is a section of named sections: `[data.sources.code]`.
 - `resolved` writes the whole tree as TOML that `load` reads back to an equal tree. A field that is None is left out.
 
 Standard library only: every part of the package may use it, and a dry run needs no torch.
@@ -81,8 +82,10 @@ def _apply(kind: type, table: dict[str, Any], text: str, origins: dict[str, str]
     *sections, key = name.split(".")
     known: object = kind
     for depth, section in enumerate(sections):
-        if dataclasses.is_dataclass(known):
-            known = _field_types(known, section, ".".join(sections[:depth]), origin)[section]
+        if (item := _section_type(known)) is not None:
+            known = _field_types(item, section, ".".join(sections[:depth]), origin)[section]
+        else:
+            known = _item_type(known)
         below = table.setdefault(section, {})
         if not isinstance(below, dict):
             raise ConfigError(f"{origin}: {'.'.join(sections[: depth + 1])} is a value, not a section")
@@ -112,9 +115,13 @@ def _build(kind: type, table: object, section: str, origin: str, origins: Mappin
     for key, value in table.items():
         name = f"{section}.{key}" if section else key
         expected = _field_types(kind, key, section, origins.get(name, origin))[key]
-        if dataclasses.is_dataclass(expected):
-            assert isinstance(expected, type)
-            values[key] = _build(expected, value, name, origins.get(name, origin), origins)
+        if (section_type := _section_type(expected)) is not None:
+            values[key] = _build(section_type, value, name, origins.get(name, origin), origins)
+        elif (item := _item_type(expected)) is not None and isinstance(value, dict):
+            values[key] = {
+                own: _build(item, table, f"{name}.{own}", origins.get(name, origin), origins)
+                for own, table in value.items()
+            }
         else:
             values[key] = _typed(expected, value, name, origins.get(name, origin))
     for field in dataclasses.fields(kind):
@@ -129,6 +136,21 @@ def _build(kind: type, table: object, section: str, origin: str, origins: Mappin
     except ValueError as error:
         sources = sorted({text for name, text in origins.items() if name.startswith(section)})
         raise ConfigError(f"{', '.join([origin, *sources])}: {section + ': ' if section else ''}{error}") from None
+
+
+def _section_type(expected: Any) -> type | None:
+    """The dataclass of a field that is one, or one or None."""
+    options = typing.get_args(expected) if typing.get_origin(expected) in (Union, types.UnionType) else (expected,)
+    return next((option for option in options if dataclasses.is_dataclass(option) and isinstance(option, type)), None)
+
+
+def _item_type(expected: Any) -> type | None:
+    """The dataclass that a `dict[str, ...]` field holds by name, if it holds any."""
+    arguments = typing.get_args(expected)
+    if typing.get_origin(expected) is dict and dataclasses.is_dataclass(arguments[1]):
+        assert isinstance(arguments[1], type)
+        return arguments[1]
+    return None
 
 
 def _typed(expected: Any, value: Any, name: str, origin: str) -> object:
@@ -200,8 +222,13 @@ def _write(config: Any, section: str, lines: list[str]) -> None:
     below: list[tuple[str, Any]] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        name = f"{section}.{field.name}" if section else field.name
         if dataclasses.is_dataclass(value):
-            below.append((f"{section}.{field.name}" if section else field.name, value))
+            below.append((name, value))
+        elif isinstance(value, dict) and value and all(map(dataclasses.is_dataclass, value.values())):
+            below += [
+                (f"{name}.{key if _BARE_KEY.fullmatch(key) else _toml(key)}", item) for key, item in value.items()
+            ]
         elif value is not None and field.init:
             lines.append(f"{field.name} = {_toml(value)}")
     for name, value in below:

@@ -34,9 +34,10 @@ BUILTINS = """
 STATEMENTS = (
     ast.For, ast.While, ast.If, ast.Try, ast.Delete, ast.Break, ast.Continue, ast.AugAssign, ast.IfExp,
     ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp, ast.Lambda, ast.JoinedStr, ast.Starred,
-    ast.Raise, ast.Assert, ast.Yield, ast.ClassDef, ast.Nonlocal, ast.Match, ast.Slice,
+    ast.Raise, ast.Assert, ast.Yield, ast.YieldFrom, ast.ClassDef, ast.Nonlocal, ast.Global, ast.Match, ast.Slice,
+    ast.With, ast.NamedExpr, ast.AnnAssign, ast.Pass, ast.MatchClass, ast.MatchMapping, ast.MatchOr, ast.TryStar,
 )  # fmt: skip
-FORBIDDEN = {"hash", "id", "input", "eval", "exec", "open", "print", "random", "time", "globals", "vars", "object"}
+FORBIDDEN = {"hash", "id", "input", "eval", "exec", "open", "random", "time", "globals", "vars"}
 
 
 @cache
@@ -73,22 +74,23 @@ def test_programs_run_within_limits_and_mostly_return() -> None:
         frames.append(len(trace.frames))
         if trace.outcome.kind == "exception":
             raised.add(str(trace.result).split("(")[0])
-        else:
-            assert trace.outcome.kind == "return", program.context
+        elif trace.outcome.kind == "truncated":
+            assert trace.outcome.reason == "frames", program.context
     assert 0.88 <= kinds["return"] / 2000 <= 0.98
+    assert kinds["truncated"] <= 10  # loops without end, on purpose
     assert {"IndexError", "KeyError", "ValueError", "TypeError"} <= raised
-    assert not raised & {"NameError", "UnboundLocalError", "SyntaxError", "RecursionError", "MemoryError"}
     frames.sort()
     assert 7 <= frames[1000] <= 14
-    assert 12 <= sum(frames) / 2000 <= 24
-    assert frames[1980] < 150
+    assert 12 <= sum(frames) / 2000 <= 30
+    assert frames[1980] < 200
 
 
 def test_programs_have_the_asked_shape() -> None:
     sizes, lines, calls, unused = [], [], [], 0
     for program in programs(2000):
         tree = ast.parse(program.source)
-        assert all(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+        kinds = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+        assert all(isinstance(node, kinds) for node in tree.body)
         assert program.call is not None
         call = ast.parse(program.call, mode="eval").body
         assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
@@ -100,15 +102,15 @@ def test_programs_have_the_asked_shape() -> None:
         sizes.append(len(program.source))
         lines.append(program.source.count("\n") + 1)
         calls.append(len(program.call))
-    assert unused <= 40
-    assert max(sizes) <= 350
-    assert 90 <= sum(sizes) / 2000 <= 180
-    assert 4 <= sum(lines) / 2000 <= 8
+    assert unused <= 60
+    assert max(sizes) <= 1300
+    assert 110 <= sum(sizes) / 2000 <= 250
+    assert 4 <= sum(lines) / 2000 <= 10
     assert 10 <= sum(calls) / 2000 <= 30
 
 
 def test_programs_differ() -> None:
-    assert len({normalised(program.source) for program in programs(2000)}) >= 1800
+    assert len({normalised(program.source) for program in programs(2000)}) >= 1900
 
 
 def test_programs_cover_the_language() -> None:
@@ -124,9 +126,9 @@ def test_programs_cover_the_language() -> None:
                 builtins[node.id] += 1
     assert not [name for name in (STR + COLLECTIONS).split() if methods[name] < 3]
     assert not [name for name in BUILTINS.split() if builtins[name] < 10]
-    assert not [kind for kind in STATEMENTS if nodes[kind] < 20]
+    assert not [kind for kind in STATEMENTS if nodes[kind] < 8]
     assert not FORBIDDEN & (set(methods) | {name for name in builtins if builtins[name] > 0 and name in FORBIDDEN})
-    assert nodes[ast.Import] == nodes[ast.ImportFrom] == 0
+    assert nodes[ast.Import] > 100 and nodes[ast.ImportFrom] > 100
     common = [name for name, _ in methods.most_common(12)]
     assert {"append", "join", "replace", "pop", "split", "count"} <= set(common)
 

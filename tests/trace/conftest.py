@@ -1,14 +1,27 @@
-"""`outline`: a recorded run in short, one string per frame, for tests that say exactly what they expect."""
+"""`outline`: a recorded run in short, one string per frame; `core`: a module's tests under both cores of the recorder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from opencwm.programs.program import Program
+from opencwm.trace import core as cores
 from opencwm.trace.frames import Trace
 from opencwm.trace.recorder import record
+
+
+@pytest.fixture(scope="module", params=["python", "c"])
+def core(request: pytest.FixtureRequest) -> Iterator[cores.Name]:
+    """The name of the core that the test's recordings use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cores.VARIABLE, request.param)
+        try:
+            cores.choose()
+        except cores.CoreError as error:
+            pytest.skip(str(error))
+        yield request.param
 
 
 def _outline(trace: Trace) -> list[str]:

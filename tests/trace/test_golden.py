@@ -9,6 +9,8 @@ from opencwm.programs.program import Program
 from opencwm.trace.frames import read_jsonl
 from opencwm.trace.recorder import PYTHON, record
 
+pytestmark = pytest.mark.usefixtures("core")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("core")
+
 Outline = Callable[..., list[str]]
 
 before_inlining = pytest.mark.skipif(

@@ -20,6 +20,8 @@ from opencwm.trace.frames import Frame, Outcome, Step, Trace, read_jsonl
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import RecordError, record
 
+pytestmark = pytest.mark.usefixtures("core")
+
 Outline = Callable[..., list[str]]
 
 

@@ -14,6 +14,8 @@ from opencwm.programs.write import write
 from opencwm.trace.frames import Trace
 from opencwm.trace.recorder import record
 
+pytestmark = pytest.mark.usefixtures("core")
+
 
 def steps_of(body: str) -> list[list[str]]:
     source = "def main():\n" + "".join(f"    {line}\n" for line in body.split("\n"))

@@ -3,14 +3,13 @@
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from opencwm.train import checkpoint
-from opencwm.train.checkpoint import CheckpointError
+from opencwm.train.checkpoint import Checkpointer, CheckpointError
 
 
 def silent(text: str) -> None:
@@ -18,8 +17,12 @@ def silent(text: str) -> None:
 
 
 def put(folder: Path, step: int, keep: int = 2) -> Path:
-    parts = {"model": {"w": torch.full((3,), float(step))}, "data": {"index": step, "ids": np.arange(step)}}
-    return checkpoint.save(folder, step, parts, {"note": "x"}, keep=keep)
+    saves = Checkpointer(folder, keep=keep)
+    tensors = {"model/w": torch.full((3,), float(step)), "optimiser/w/step": torch.tensor(float(step))}
+    lanes = {0: {"ids": np.arange(step), "empty": np.empty(0, np.float32)}, 12: {"ids": np.arange(2)}}
+    saves.save(step, tensors, lanes, {"note": "x"})
+    saves.wait()
+    return folder / f"step-{step:08d}"
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -27,10 +30,35 @@ def test_round_trip(tmp_path: Path) -> None:
     put(tmp_path, 7)
     back = checkpoint.load(tmp_path, silent)
     assert back is not None
-    assert (back.step, back.info) == (7, {"note": "x"})
-    assert torch.equal(back.parts["model"]["w"], torch.full((3,), 7.0))
-    assert back.parts["data"]["index"] == 7
-    assert back.parts["data"]["ids"].tolist() == list(range(7))
+    assert (back.step, back.info) == (7, {"format": checkpoint.FORMAT, "note": "x"})
+    into = torch.zeros(3)
+    back.read_into({"model/w": into})
+    assert torch.equal(into, torch.full((3,), 7.0))
+    assert float(back.read(["optimiser/w/step"])["optimiser/w/step"]) == 7
+    lane = back.lane(0)
+    assert lane["ids"].tolist() == list(range(7)) and lane["ids"].dtype == np.int64
+    assert lane["empty"].shape == (0,) and lane["empty"].dtype == np.float32
+    assert back.lane(12)["ids"].tolist() == [0, 1]
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    put(tmp_path, 7)
+    back = checkpoint.load(tmp_path, silent)
+    assert back is not None
+    with pytest.raises(CheckpointError, match=r"step-00000007 does not fit this run: .*model/other"):
+        back.read_into({"model/other": torch.zeros(3)})
+
+
+def test_a_save_goes_on_in_the_background_with_what_was_there(tmp_path: Path) -> None:
+    saves = Checkpointer(tmp_path, keep=2)
+    weight = torch.zeros(1000)
+    for step in (1, 2, 3):
+        saves.save(step, {"w": weight}, {}, {})
+        weight += 1  # training goes on
+    saves.wait()
+    back = checkpoint.load(tmp_path, silent)
+    assert back is not None and back.step == 3
+    assert torch.equal(back.read(["w"])["w"], torch.full((1000,), 2.0))
 
 
 def test_keeps_the_newest(tmp_path: Path) -> None:
@@ -42,7 +70,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", ["cut", "flip", "missing", "manifest", "empty manifest"])
 def test_falls_back_and_says_so(tmp_path: Path, harm: str) -> None:
     put(tmp_path, 1)
-    model = put(tmp_path, 2) / "model.pt"
+    model = put(tmp_path, 2) / "__0_0.distcp"
     data = model.read_bytes()
     if harm == "cut":
         model.write_bytes(data[: len(data) // 2])
@@ -86,16 +114,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert back.step == 1
 
 
-def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_kill_while_saving_leaves_is_passed_over_and_cleared_away(tmp_path: Path) -> None:
     put(tmp_path, 1)
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        put(tmp_path, 2)
-    monkeypatch.undo()
+    put(tmp_path, 2).rename(tmp_path / ".step-00000002.partial")
     back = checkpoint.load(tmp_path, silent)
     assert back is not None
     assert back.step == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from opencwm.codec import compact
-from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.codec.tokenizer import FIRST_SIZE, VOCABULARY
 from opencwm.model.config import preset
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import WeightsError, save_weights
@@ -121,7 +121,7 @@ def test_weights_are_loaded_from_a_folder(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_vocabulary_are_refused() -> None:
-    with pytest.raises(WorldError, match="another version"):
+    with pytest.raises(WorldError, match="another codec"):
         LocalWorld(Transformer(preset("tiny", vocab_size=100)))
 
 
@@ -133,3 +133,30 @@ def test_the_shipped_model_predicts_a_simple_run() -> None:
     trace, predictions = collect(LocalWorld.load().run(program), limit=20)
     assert trace.frames == record(program, steps=True).frames
     assert min(prediction.probability for prediction in predictions) > 0.2
+
+
+def test_a_model_of_an_earlier_vocabulary_goes_on_working() -> None:
+    config = preset("tiny", vocab_size=FIRST_SIZE, dim=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn_dim=32)
+    world = LocalWorld(Transformer(config, seed=1), max_tokens=512)
+    source = "import math\ndef f(sqrt, isqrt):\n    floor = math.floor(sqrt)\n    return floor, isqrt"
+    program = Program(source, "f(2.5, 3)")
+    truth = record(program, steps=True)
+    prompts = [world.start(truth).pending, world.start(replace(truth, frames=truth.frames[:3])).pending]
+    assert all(max(ids) < FIRST_SIZE for ids in prompts)
+    shown = VOCABULARY.show(prompts[0])
+    assert "<bind>sqrt<V1>" in shown and "math.<V3>(<V1>)" in shown  # words of today were no words then
+    assert "floor(sqrt)" in VOCABULARY.show(compact.encode(truth).ids)
+    run = world.run(program)
+    while run.outcome is None and run.tokens < 100:
+        token = run.decoder.choose()[0]
+        assert token < FIRST_SIZE and max(run.decoder.constraint.allowed()) < FIRST_SIZE
+        run._advance()
+
+
+def test_the_shipped_model_reads_words_that_it_may_have_no_token_for() -> None:
+    world = LocalWorld.load()
+    assert world.size == world.model.config.vocab_size
+    program = Program("def f(word, total):\n    digits = word.upper()\n    return digits * total", "f('ab', 2)")
+    trace, _ = collect(world.run(program), limit=20)
+    assert trace.frames[2].locals == {"word": "'ab'", "total": "2"}
+    assert max(world.start(trace).pending) < world.size

@@ -15,10 +15,11 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import learning, model, runs, serving
+from opencwm.cli import corpus, debugging, documents, explaining, learning, mix, model, runs, sandbox, serving, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
+from opencwm.sandbox.protocol import InfraError
 from opencwm.trace.recorder import RecordError
 from opencwm.world.protocol import WorldError
 
@@ -28,7 +29,7 @@ Exit codes:
   0    done, also where a prediction is wrong
   1    a fault of cwm itself: a traceback
   2    the command line, a program or a data file cannot be used
-  3    the weights or a configuration cannot be used
+  3    the weights, a configuration or the sandbox cannot be used
   4    a training run failed; its last checkpoint is kept
   130  interrupted
 """
@@ -40,7 +41,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (WorldError, ConfigError) as error:
+        except (WorldError, ConfigError, InfraError) as error:
             _refuse(str(error), SETUP)
         except (ProgramError, RecordError) as error:
             _refuse(str(error), PROGRAM)
@@ -100,17 +101,38 @@ def _example(text: str) -> str:
 
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
-app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(runs.debug)
+app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(debugging.debug)
+app.command("why", epilog=_example("cwm why tests/test_cart.py::test_total --git HEAD~1"))(explaining.why)
 app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
-app.command("train", epilog=_example("cwm train configs/tiny.toml --dry-run"))(learning.train)
+
+train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
+train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
+train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
+app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
+evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
+    learning.language
+)
 app.add_typer(evaluate, name="eval")
 
-data = typer.Typer(help="Look at data.", no_args_is_help=True)
+data = typer.Typer(help="Make data, and look at it.", no_args_is_help=True)
+data.command("traces", epilog=_example("cwm data traces corpus --functions stdlib:textwrap"))(corpus.traces)
+data.command("verify", epilog=_example("cwm data verify corpus"))(corpus.verify)
+data.command("report", epilog=_example("cwm data report corpus"))(corpus.report)
+data.command("narrate", epilog=_example("cwm data narrate corpus --limit 3"))(corpus.narrate)
+data.command("plugin", epilog=_example("cwm data plugin > cwm_traces.py"))(corpus.plugin)
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
+data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix.mix)
+data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
+data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
+data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
+data.command("chats", epilog=_example("cwm data chats chats.jsonl --count 100"))(documents.chats)
+data.command("stats", epilog=_example("cwm data stats configs/tiny.toml"))(documents.stats)
+data.command("peek", epilog=_example("cwm data peek configs/tiny.toml --count 2"))(documents.peek)
 app.add_typer(data, name="data")
 
 models = typer.Typer(help="Look into weights, convert them, fetch some.", no_args_is_help=True)
@@ -118,3 +140,10 @@ models.command("inspect", epilog=_example("cwm model inspect src/opencwm/weights
 models.command("convert", epilog=_example("cwm model convert cwm-native cwm-hf --dtype bfloat16"))(model.convert)
 models.command("fetch", epilog=_example("cwm model fetch smollm2-135m"))(model.fetch)
 app.add_typer(models, name="model")
+
+box = typer.Typer(help="Run what nobody has read.", no_args_is_help=True)
+box.command("doctor", epilog=_example("cwm sandbox doctor"))(sandbox.doctor)
+box.command("run", epilog=_example('cwm sandbox run -- python -c "print(1)"'), context_settings=sandbox.REST)(
+    sandbox.run
+)
+app.add_typer(box, name="sandbox")

@@ -1,6 +1,6 @@
 """Exit codes, and `Unusable`: what a command raises when its command line or a file cannot be used."""
 
-PROGRAM, SETUP, INTERRUPTED = 2, 3, 130
+PROGRAM, SETUP, FAILED, INTERRUPTED = 2, 3, 4, 130
 
 
 class Unusable(Exception):

@@ -1,4 +1,4 @@
-"""`cwm train`, `cwm eval` and `cwm data`: making a model, measuring it, and looking at what it learns from."""
+"""`cwm eval` and `cwm data sizes`: measuring a model, and how long a run is in each format."""
 
 from __future__ import annotations
 
@@ -38,28 +38,12 @@ class Report(Protocol):
     def table(self) -> str: ...
 
 
-def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/tiny.toml.", metavar="CONFIG")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in run.steps=100.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
-) -> None:
-    """Train a model: writes programs, records them, learns from the runs.
-
-    A run that was stopped goes on where it was when the same command is given again.
-    """
-    from opencwm.train.loop import main_train
-
-    main_train(config, overrides or [], dry_run)
-
-
 def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
     """Next-frame accuracy with the true past, and frames until the first error when running free."""
     from opencwm.evals.frames import evaluate
 
     if data is not None:
-        _load(data, limit)
+        load_crux(data, limit)
     with progress("loading the model") as say:
         report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
     _print(report, as_json)
@@ -69,9 +53,39 @@ def crux(data: Data, limit: Limit = None, as_json: Json = False, weights: Weight
     """Output accuracy: one greedy predicted run per program, no interpreter in the loop."""
     from opencwm.evals.crux import evaluate
 
-    _load(data, limit)
+    load_crux(data, limit)
     with progress("loading the model") as say:
         report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
+    _print(report, as_json)
+
+
+def language(
+    weights: Annotated[Path, typer.Option("--weights", metavar="FOLDER", help="The model's folder.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="PATH", help="As in data.tokenizer: compact, or a file or folder.")
+    ] = "compact",
+    crux_data: Annotated[Path | None, typer.Option("--crux", metavar="FILE", help=LAYOUT)] = None,
+    humaneval_data: Annotated[
+        Path | None,
+        typer.Option("--humaneval", metavar="FILE", help='JSON lines with "prompt" and "canonical_solution".'),
+    ] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Loss of a language model on what should come next: outputs of calls, bodies of functions."""
+    from opencwm.evals.language import crux, evaluate, humaneval
+
+    tasks = {}
+    try:
+        for name, read, path in (("crux output", crux, crux_data), ("humaneval", humaneval, humaneval_data)):
+            if path is not None:
+                tasks[name] = read(path, limit)
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from None
+    if not tasks:
+        raise Unusable("nothing to measure on: give --crux FILE, --humaneval FILE, or both")
+    with progress("measuring") as say:
+        report = evaluate(weights, tokenizer, tasks, progress=_counting("measuring", say))
     _print(report, as_json)
 
 
@@ -87,14 +101,14 @@ def sizes(
     """Characters and tokens per run: CWM's format against the compact one."""
     from opencwm.evals.sizes import measure
 
-    programs = [item.program for item in _load(data, limit)]
-    tokenizer = read_tokenizer(llama3) if llama3 else None
+    programs = [item.program for item in load_crux(data, limit)]
+    counter = read_tokenizer(llama3) if llama3 else None
     with progress("recording") as say:
-        report = measure(programs, tokenizer=tokenizer, progress=_counting("recording", say))
+        report = measure(programs, tokenizer=counter, progress=_counting("recording", say))
     _print(report, as_json)
 
 
-def _load(path: Path, limit: int | None) -> list[CruxItem]:
+def load_crux(path: Path, limit: int | None) -> list[CruxItem]:
     """The programs of a file. Raises Unusable before anything slow starts."""
     from opencwm.evals.crux import load
 

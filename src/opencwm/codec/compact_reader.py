@@ -18,6 +18,7 @@ from opencwm.codec.flow import ControlFlow
 from opencwm.codec.tokenizer import (
     LINES_PER_PAGE,
     PYTHONS,
+    SIZE,
     VALUE_TOKENS,
     VOCABULARY,
     decode_source,
@@ -73,8 +74,11 @@ class Reader:
         self._name_purpose: Purpose = "change"
 
     @classmethod
-    def from_prompt(cls, ids: Sequence[int]) -> Reader:
-        """A reader that has read the prompt (source, entry, snapshot); its `offset` is where the frames start."""
+    def from_prompt(cls, ids: Sequence[int], size: int = SIZE) -> Reader:
+        """A reader that has read the prompt (source, entry, snapshot); its `offset` is where the frames start.
+
+        `size` is the vocabulary's, as it was when the prompt was written.
+        """
         if len(ids) < 4 or ids[0] != _IDS["<begin>"]:
             raise CodecError("expected <begin>", 0)
         version = ids[1] - VOCABULARY.python_start
@@ -84,7 +88,7 @@ class Reader:
         end = next((offset for offset, token in enumerate(ids) if token == mark), None)
         if end is None:
             raise CodecError("expected <trace>", len(ids))
-        context, names = decode_source(ids[2:end])
+        context, names = decode_source(ids[2:end], size)
         offset, page = end + 1, 0
         if offset < len(ids) and VOCABULARY.is_page(ids[offset]):
             page = ids[offset] - VOCABULARY.page_start
@@ -95,10 +99,11 @@ class Reader:
         reader = cls(context, entry_line, PYTHONS[version], names)
         reader.offset = offset + 1
         if reader.offset < len(ids) and ids[reader.offset] == _IDS["<snapshot>"]:
-            reader._read_snapshot(ids)
+            reader.read_snapshot(ids)
         return reader
 
-    def _read_snapshot(self, ids: Sequence[int]) -> None:
+    def read_snapshot(self, ids: Sequence[int]) -> None:
+        """Take the call stack that starts at `offset`, up to the first token that does not belong to it."""
         self.snapshot = True
         self.offset += 1
         while self.offset < len(ids):

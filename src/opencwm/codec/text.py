@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from opencwm.codec import chat, llama3
 from opencwm.codec.errors import CodecError
-from opencwm.codec.tokenizer import NAME_WORDS, VOCABULARY, encode_code, encode_value
+from opencwm.codec.tokenizer import FIRST_SIZE, VOCABULARY, encode_code, encode_value, name_words
 from opencwm.codec.tools import Tool
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -73,28 +73,28 @@ class CompactText:
     and for strings over several lines; whoever has the ids gives those.
     """
 
-    size: int = VOCABULARY.size
     begin: int | None = None
     ends: frozenset[int] = frozenset({VOCABULARY.ids["<end>"]})
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = VOCABULARY.size) -> None:
+        self.size = size  # a model of an earlier vocabulary has fewer
         self._shown = [VOCABULARY.show([token]).encode() for token in range(self.size)]
-        names = {name: token for token, name in enumerate(VOCABULARY.names) if re.fullmatch(r"<[\w ./]+>", name)}
+        names = {name: token for token, name in enumerate(VOCABULARY.names[:size]) if re.fullmatch(r"<[\w ./]+>", name)}
         self._names = names
         self._split = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)))
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        text = _BYTE_NAMES.sub(_characters, text)
+        text, words = _BYTE_NAMES.sub(_characters, text), name_words(self.size)
         ids: list[int] = []
         end, traced, last = 0, False, ""
         for found in [*self._split.finditer(text), None]:
             between = text[end : found.start() if found else None]
             if not traced:
-                ids += encode_code(between)
+                ids += encode_code(between, self.size)
             else:
                 word = _WORD.match(between)
-                if word and word[0] in NAME_WORDS and _NAME_FOLLOWS.fullmatch(last):
-                    ids.append(NAME_WORDS[word[0]])
+                if word and word[0] in words and _NAME_FOLLOWS.fullmatch(last):
+                    ids.append(words[word[0]])
                     between = between[word.end() :]
                 ids += encode_value(between)
             if found:
@@ -259,6 +259,10 @@ def open_text(folder: Path) -> TextCodec:
     if hub.exists():
         return HubText(folder)
     if str(config.get("format", "")).startswith("opencwm.model/"):
+        shape = config.get("model")
+        size = shape.get("vocab_size") if isinstance(shape, dict) else None
+        if isinstance(size, int) and FIRST_SIZE <= size <= VOCABULARY.size:
+            return CompactText(size)
         return CompactText()
     raise TokenizerError(f"{folder} has no tokenizer.model and no tokenizer.json: copy it from where the weights came")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from opencwm.codec.errors import CodecError
 
@@ -58,12 +59,48 @@ WORDS = tuple(
     __init__ __name__ collections Counter defaultdict deque math functools itertools
     """.split()  # noqa: SIM905
 )
+# The vocabulary of 0.1 ends here. What is below was appended, so that its models go on working: they are given a
+# `size`, and whatever has no token for them is spelled.
+TASKS = (
+    "<step over>", "<step out>", "<run to>", "<continue>", "<output>", "<count>", "<before>", "<arguments>", "<change>",
+    "<never>",
+)  # fmt: skip
+MORE_WORDS = tuple(
+    """
+    BaseException EOFError ExceptionGroup FileNotFoundError FloatingPointError IndentationError KeyboardInterrupt
+    MemoryError OSError StopAsyncIteration UnicodeDecodeError UnicodeEncodeError
+    Ellipsis NotImplemented classmethod delattr eval exec globals locals memoryview open
+    __add__ __bool__ __call__ __contains__ __dict__ __enter__ __eq__ __exit__ __getitem__ __hash__ __iter__ __len__
+    __lt__ __mul__ __next__ __post_init__ __repr__ __setitem__ __str__ __sub__ __class__
+    as_integer_ratio bit_count bit_length conjugate difference_update from_bytes fromhex imag intersection_update
+    is_integer real symmetric_difference_update to_bytes close send throw args add_note group groups
+    ChainMap OrderedDict appendleft elements extendleft maxlen most_common move_to_end namedtuple popleft rotate
+    subtract total
+    accumulate batched cache chain combinations compress cycle dropwhile filterfalse groupby islice lru_cache pairwise
+    partial permutations product reduce repeat starmap takewhile tee zip_longest cmp_to_key total_ordering wraps
+    bisect bisect_left bisect_right heapify heapq heappop heappush heapreplace insort itemgetter attrgetter nlargest
+    nsmallest operator mul
+    ceil comb cos dist exp fabs factorial floor fmod fsum gcd hypot inf isclose isfinite isinf isnan isqrt lcm log
+    log10 log2 nan perm pi prod radians sin sqrt tan tau trunc degrees
+    ascii_letters ascii_lowercase ascii_uppercase capwords digits hexdigits punctuation string
+    compile findall finditer fullmatch re search span subn
+    Any Callable Dict Iterable Iterator List NamedTuple Optional Sequence Set Tuple Union typing
+    ABC Enum abc abstractmethod auto contextmanager dataclass dataclasses deepcopy enum field fields astuple asdict
+    dumps json loads statistics mean median mode textwrap wrap Decimal Fraction decimal fractions
+    cls kwargs wrapper
+    """.split()  # noqa: SIM905
+)
+FIRST_SIZE = 792
+"""Tokens of the first vocabulary, the smallest that a model may have."""
+SIZE = 1056
+"""Tokens in all; those without a name are spare."""
+
 VALUE_SYMBOLS = (", ", ": ")
 VALUE_WORDS = ("True", "False", "None")
 
 
 class Vocabulary:
-    """Token ids: 256 bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words."""
+    """Token ids: bytes, structure, versions, lines, pages, aliases, steps, indents, symbols, words, tasks, words."""
 
     def __init__(self) -> None:
         self.names: list[str] = [f"<0x{byte:02x}>" for byte in range(256)]
@@ -82,6 +119,12 @@ class Vocabulary:
         self.symbols = {text: self._add(text, text.encode()) for text in SYMBOLS}
         self.word_start = len(self.names)
         self.words = {text: self._add(text, text.encode()) for text in WORDS}
+        assert len(self.names) == FIRST_SIZE
+        self.task_start = self._add_all(TASKS)
+        self.more_start = len(self.names)
+        self.words |= {text: self._add(text, text.encode()) for text in MORE_WORDS}
+        self.more_stop = len(self.names)
+        self._add_all(f"<spare {number}>" for number in range(SIZE - self.more_stop))
         self.size = len(self.names)
 
     def _add(self, name: str, text: bytes | None = None) -> int:
@@ -109,7 +152,10 @@ class Vocabulary:
         return self.step_start <= token < self.step_start + STEPS
 
     def is_word(self, token: int) -> bool:
-        return self.word_start <= token < self.size
+        return self.word_start <= token < FIRST_SIZE or self.more_start <= token < self.more_stop
+
+    def is_task(self, token: int) -> bool:
+        return self.task_start <= token < self.more_start
 
     def show(self, tokens: Sequence[int]) -> str:
         """Tokens as readable text, for people: printable bytes as they are, everything else by name."""
@@ -121,6 +167,18 @@ VALUE_TOKENS = frozenset(range(256)) | {VOCABULARY.symbols[s] for s in VALUE_SYM
     VOCABULARY.words[w] for w in VALUE_WORDS
 }  # fmt: skip
 NAME_WORDS = {text: token for text, token in VOCABULARY.words.items() if text not in VALUE_WORDS}
+
+
+@cache
+def name_words(size: int) -> dict[str, int]:
+    """The words that can be names, and their tokens, in the first `size` tokens."""
+    return {text: token for text, token in NAME_WORDS.items() if token < size}
+
+
+@cache
+def _source_words(size: int) -> dict[str, int]:
+    return {text: token for text, token in VOCABULARY.words.items() if token < size}
+
 
 _STRING = (
     r"""(?<!\w)[rRbBfFuU]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\""""
@@ -166,23 +224,23 @@ def decode_value(tokens: Sequence[int]) -> str:
     return _decode_bytes(b"".join(_text(token) for token in tokens))
 
 
-def encode_code(text: str) -> list[int]:
-    """Part of a source line as tokens: symbols and words, all else as bytes; no line numbers and no aliases."""
-    tokens: list[int] = []
+def encode_code(text: str, size: int = SIZE) -> list[int]:
+    """Part of a source line in the first `size` tokens: symbols and words, all else as bytes; no line numbers."""
+    tokens, words = [], _source_words(size)
     for match in _SOURCE.finditer(text):
         kind, piece = match.lastgroup, match.group()
         if kind == "symbol":
             tokens.append(VOCABULARY.symbols[piece])
-        elif kind == "word" and piece in VOCABULARY.words:
-            tokens.append(VOCABULARY.words[piece])
+        elif kind == "word" and piece in words:
+            tokens.append(words[piece])
         else:
             tokens += _bytes(piece)
     return tokens
 
 
-def encode_source(text: str) -> tuple[list[int], dict[str, int]]:
-    """Source as tokens, and the token of every name that has one (aliases bound on the way)."""
-    tokens = line_tokens(1)
+def encode_source(text: str, size: int = SIZE) -> tuple[list[int], dict[str, int]]:
+    """Source in the first `size` tokens, and the token of every name that has one (aliases bound on the way)."""
+    tokens, words = line_tokens(1), _source_words(size)
     line = 1
     aliases: dict[str, int] = {}
     for match in _SOURCE.finditer(text):
@@ -197,8 +255,8 @@ def encode_source(text: str) -> tuple[list[int], dict[str, int]]:
         elif kind == "symbol":
             tokens.append(VOCABULARY.symbols[piece])
         elif kind == "word":
-            if piece in VOCABULARY.words:
-                tokens.append(VOCABULARY.words[piece])
+            if piece in words:
+                tokens.append(words[piece])
             elif piece in aliases:
                 tokens.append(aliases[piece])
             elif len(aliases) < ALIASES:
@@ -214,10 +272,10 @@ def encode_source(text: str) -> tuple[list[int], dict[str, int]]:
                     line += 1
                     tokens += line_tokens(line)
                 tokens += _bytes(part)
-    return tokens, {**NAME_WORDS, **aliases}
+    return tokens, {**name_words(size), **aliases}
 
 
-def decode_source(tokens: Sequence[int]) -> tuple[str, dict[str, int]]:
+def decode_source(tokens: Sequence[int], size: int = SIZE) -> tuple[str, dict[str, int]]:
     """Inverse of `encode_source`. Raises CodecError with the offset of the first token that does not belong."""
     pieces: list[bytes] = []
     aliases: dict[str, int] = {}
@@ -254,7 +312,7 @@ def decode_source(tokens: Sequence[int]) -> tuple[str, dict[str, int]]:
             (pieces if spelling is None else spelling).append(text)
     if spelling is not None:
         raise CodecError("expected an alias to close the spelling", len(tokens))
-    return _decode_bytes(b"".join(pieces)), {**NAME_WORDS, **aliases}
+    return _decode_bytes(b"".join(pieces)), {**name_words(size), **aliases}
 
 
 def _bytes(text: str) -> bytes:

@@ -12,7 +12,7 @@ Notable choices:
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opencwm.codec.flow import ControlFlow
 from opencwm.trace.frames import Frame
@@ -20,13 +20,21 @@ from opencwm.trace.frames import Frame
 
 @dataclass(slots=True, eq=False)
 class Visit:
-    """An activation while frames arrive: the number of its latest frame, and of its caller's when it was entered."""
+    """An activation while frames arrive: the number of its latest frame, and of its caller's when it was entered.
+
+    `frames`, `calls` and `returns` are the numbers of all its frames, of its `call` and of its `return` frames;
+    `history` holds, for each name, the frames where its value changed and the new repr text (None where it is gone).
+    """
 
     function: str
     depth: int
     last: int = -1
     caller: int = -1
     locals: dict[str, str] | None = None
+    frames: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    returns: list[int] = field(default_factory=list)
+    history: dict[str, list[tuple[int, str | None]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Activations:
         with suppress(SyntaxError, ValueError, RecursionError):  # code that cannot be compiled can still be predicted
             self._flow = ControlFlow(context)
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> Place:
         """Find the place of the next frame."""
         entering = frame.event == "call"
         while self._stack and self._stack[-1].depth > frame.depth - entering:
@@ -65,12 +73,19 @@ class Activations:
             self._stack.append(visit)
         else:
             visit = top
-        self.places.append(Place(visit, visit.last, visit.caller))
+        place = Place(visit, visit.last, visit.caller)
+        self.places.append(place)
         visit.last = len(self.places) - 1
+        visit.frames.append(visit.last)
+        if entering:
+            visit.calls.append(visit.last)
         if frame.event in ("call", "line"):
             visit.locals = frame.locals
-        elif frame.event == "return" and self._can_suspend(frame):
-            self._suspended.append((visit, frame.line))
+        elif frame.event == "return":
+            visit.returns.append(visit.last)
+            if self._can_suspend(frame):
+                self._suspended.append((visit, frame.line))
+        return place
 
     def _resumed(self, call: Frame) -> Visit | None:
         """The suspended activation that a `call` frame resumes, or None if it opens a new one."""

@@ -1,8 +1,8 @@
-"""Evaluate `xs[0]`, `point.x` or `rows[i][-1]` on the repr texts of a frame; no code of the program runs.
+"""Evaluate `xs[0]`, `point.x` or `len(rows) > 3` on the repr texts of a frame; no code of the program runs.
 
-Notable choices: the language is names, subscripts, slices, attributes and literals, nothing else: there is nothing to
-call. Texts that are literals are read with `ast.literal_eval`; those that are not (`[<function f>]`, elided values) are
-still entered by their syntax as far as it goes.
+Notable choices: names, subscripts, slices and attributes are looked up in the texts, so that values which are no
+literals (`[<function f>]`, elided ones) are still entered by their syntax as far as it goes. What else there is must be
+an operation on builtin values (`pure.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from opencwm.debug.pure import Evaluator, Raises, Unknown, value_of
 from opencwm.world.literals import literal
 
 
@@ -37,9 +38,42 @@ def _text(node: ast.expr, names: Mapping[str, str]) -> str:
         case ast.Subscript(value=value, slice=index):
             return _item(_text(value, names), _index(index, names))
     try:
-        return repr(literal(ast.unparse(node)))
-    except ValueError:
-        raise LookupFailed("only names, [items], .attributes and literals: nothing is run here") from None
+        return repr(Evaluator(names, attributes=lambda inner: value_of(_text(inner, names))).value(node))
+    except (Unknown, Raises) as error:
+        raise LookupFailed(f"{error}; nothing of the program is run here") from None
+
+
+def holds(condition: str, names: Mapping[str, str]) -> bool:
+    """Whether a condition is true of these values. Raises LookupFailed."""
+    text = look_up(condition, names)
+    try:
+        return bool(value_of(text))
+    except Unknown:
+        return True  # an object that is no builtin value: true, unless its class says otherwise
+
+
+def changed(target: str, expression: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """The name that an assignment to `target` (a name, or items of one) changes, and its new text. LookupFailed."""
+    text = look_up(expression, names)
+    node = _parse(target.strip(), "not a name or an item of one")
+    path: list[ast.expr] = []
+    while isinstance(node, ast.Subscript):
+        path.insert(0, node.slice)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise LookupFailed(f"{target[:80]} is not a name or an item of one")
+    if not path:
+        return node.id, text
+    try:
+        root = inner = value_of(look_up(node.id, names))
+        for part in path[:-1]:
+            inner = inner[_index(part, names)]
+        inner[_index(path[-1], names)] = value_of(text)
+    except Unknown as error:
+        raise LookupFailed(str(error)) from None
+    except (LookupError, TypeError, ValueError) as error:
+        raise LookupFailed(f"{type(error).__name__}: {error}") from None
+    return node.id, repr(root)
 
 
 def _index(node: ast.expr, names: Mapping[str, str]) -> Any:

@@ -2,19 +2,24 @@
 
 Notable choices:
 - Frames are asked for only when a step needs them, and are kept: going back is free.
-- A movement goes to the next (or previous) frame for which something holds; `next`, `out` and their mirror images
-  differ in that alone. One that fails halfway (a world that gives up, an interrupt) leaves the position where it was.
+- A movement goes to the next (or previous) frame of some sorted lists of frame numbers (`index.py`), or to one at which
+  the interrupts (breakpoints) want to stop before that. One that fails halfway (a world that gives up, a cancelled
+  wait) leaves the position where it was.
 - It knows neither model nor screen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from opencwm.debug.activations import Activations
+from opencwm.debug.index import Index, Numbers, after, before, has
 from opencwm.trace.frames import Frame, Outcome
 from opencwm.world.protocol import Prediction, Run
+
+Reason = Literal["entry", "step", "interrupt", "end", "start", "goto"]
+Lists = Callable[[], Iterable[Numbers]]
 
 
 class TimelineError(LookupError):
@@ -30,20 +35,36 @@ class Activation:
     index: int
 
 
-class Timeline:
-    """A run being walked. Frames are numbered from 0; `position` is the current one.
+class Interrupts(Protocol):
+    """What may stop a movement on its way."""
 
-    Movements return whether they got there. Where nothing fits, those forwards go to the run's last frame and those
-    backwards to its first. Whatever `run` raises passes through, with the position unchanged.
+    def lists(self, timeline: Timeline) -> Iterable[Numbers]:
+        """Sorted numbers of all frames at which it may want to stop."""
+        ...
+
+    def stops(self, timeline: Timeline, number: int) -> bool:
+        """Whether a movement that meets frame `number`, which is in one of the lists, ends there."""
+        ...
+
+
+class Timeline:
+    """A run being walked. Frames are numbered from 0; `position` is the current one, `reason` why it is there.
+
+    Movements return whether they got there (or were stopped by an interrupt on the way). Where nothing fits, those
+    forwards go to the run's last frame and those backwards to its first. Whatever `run` or `before_growing` (called
+    before each new frame is asked for) raises passes through, with the position unchanged.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, interrupts: Interrupts | None = None) -> None:
         self.run = run
+        self.interrupts = interrupts
+        self.before_growing: Callable[[], None] | None = None
         self.position = 0
+        self.reason: Reason = "entry"
         self.predictions: list[Prediction] = []
+        self.index = Index(run.context)
         self._ended = False
-        self._activations = Activations(run.context)
-        self._places = self._activations.places
+        self._places = self.index.places
 
     # What there is
 
@@ -60,6 +81,11 @@ class Timeline:
         return self.run.outcome
 
     @property
+    def at_end(self) -> bool:
+        """Whether this is the run's last frame, as far as is known without asking for more."""
+        return self.position >= self.known - 1 and self.outcome is not None
+
+    @property
     def prediction(self) -> Prediction:
         """The current frame, with its probabilities. Raises TimelineError if the run has no frames."""
         return self.prediction_at(self.position)
@@ -71,82 +97,137 @@ class Timeline:
 
     def prediction_at(self, index: int) -> Prediction:
         """Frame number `index`, grown to if need be. Raises TimelineError beyond either end."""
-        if index < 0 or not self._grow(index):
+        if index < 0 or not self.grow(index):
             has = f"frames 0 to {self.known - 1}" if self.known else "no frames"
             end = f" ({self.outcome})" if self._ended else ""
             raise TimelineError(f"there is no frame {index}: the run has {has}{end}")
         return self.predictions[index]
 
+    def grow(self, index: int) -> bool:
+        """Ask for frames until number `index` is known; False if the run ends before."""
+        while self.known <= index and not self._ended:
+            if self.before_growing is not None:
+                self.before_growing()
+            try:
+                prediction = next(self.run)
+            except StopIteration:
+                self._ended = True
+            else:
+                self.index.add(prediction.frame)
+                self.predictions.append(prediction)
+        return index < self.known
+
     # Forwards
 
     def step(self) -> bool:
         """To the next frame, wherever it is."""
-        return self._forward(lambda index: True)
+        return self._forward(lambda: [range(self.known)])
 
     def next(self) -> bool:
         """To the next frame of this activation or of one that called it: calls made meanwhile are stepped over."""
-        return self._grow(self.position) and self._forward(self._here_or_outside())
+        return self.grow(self.position) and self._forward(self._here_or_outside())
 
     def out(self) -> bool:
         """Out of this activation, to the frame in its caller that comes after."""
-        return self._grow(self.position) and self._forward(self._outside())
+        return self.grow(self.position) and self._forward(self._outside())
 
     def to_return(self) -> bool:
         """To the `return` or `exception` frame with which this activation is left (or suspended); from there, `out`."""
-        if not self._grow(self.position):
+        if not self.grow(self.position):
             return False
-        depth, last, index = self.frame.depth, self.position, self.position
-        left = self.frame.event == "return"
-        while not left and self._grow(index + 1):
-            index += 1
-            frame = self.predictions[index].frame
-            if frame.depth < depth or (frame.depth == depth and frame.event == "call"):
-                left = True  # by an exception: only the frame after it tells that it was not handled
-            elif frame.depth == depth:
-                last, left = index, frame.event == "return"
-        if not left and (self.outcome is None or self.outcome.kind == "truncated"):
-            self.position = self.known - 1
-            return False
-        if last == self.position:
+        here, depth = self._places[self.position].activation, self.frame.depth
+        if self.frame.event == "return":
+            return self.out()
+
+        def left() -> list[Numbers]:
+            # An exception frame does not tell that it was not handled; only the frame after it does.
+            return [here.returns, self.index.calls_at_depth[depth], *self.index.outside(depth)]
+
+        start = self.position
+        found = self._forward(left)
+        if self.reason == "interrupt" or (not found and (self.outcome is None or self.outcome.kind == "truncated")):
+            return found
+        if found and has(here.returns, self.position):
+            return True
+        end = self.position if found else self.known
+        last = before([here.frames], end)
+        if last is None or last <= start:
+            self.position = start
             return self.out()
         self.position = last
         return True
 
     def run_to_line(self, line: int) -> bool:
         """To the next time that control is at `line` (its `line` frame, or the `call` frame of a `def`)."""
-        return self._forward(lambda index: self._at_line(index, line))
+        return self._forward(lambda: [self.index.at_line.get(line, [])])
+
+    def proceed(self) -> bool:
+        """On until an interrupt, or to the run's last frame: then False."""
+        return self._forward(list)
 
     def to_end(self) -> bool:
-        """To the run's last frame."""
-        return self._forward(lambda index: False) or self.known > 0
+        """To the run's last frame, past all interrupts; False if there is no frame at all."""
+        while self.grow(self.known):
+            pass
+        self.position, self.reason = max(0, self.known - 1), "end"
+        return self.known > 0
 
     # Backwards
 
     def back(self) -> bool:
         """To the previous frame, wherever it is."""
-        return self._backward(lambda index: True)
+        return self._backward(lambda: [range(self.known)])
 
     def back_over(self) -> bool:
         """To the previous frame of this activation or of one that called it: `next` backwards."""
-        return self._grow(self.position) and self._backward(self._here_or_outside())
+        return self.grow(self.position) and self._backward(self._here_or_outside())
 
     def back_out(self) -> bool:
         """To the frame in the caller from which this activation was entered or resumed."""
-        if not self._grow(self.position):
+        if not self.grow(self.position):
             return False
         caller = self._places[self.position].caller
-        return self._backward(lambda index: index == caller)
+        return self._backward(lambda: [[caller]] if caller >= 0 else [])
+
+    def back_to_call(self) -> bool:
+        """To the `call` frame with which this activation was entered or resumed: `to_return` backwards."""
+        if not self.grow(self.position):
+            return False
+        here, depth = self._places[self.position].activation, self.frame.depth
+        if self.frame.event == "call" or not here.calls:
+            return self.back_out()
+        return self._backward(lambda: [here.calls, *self.index.outside(depth)])
 
     def back_to_line(self, line: int) -> bool:
         """To the previous time that control was at `line`."""
-        return self._backward(lambda index: self._at_line(index, line))
+        return self._backward(lambda: [self.index.at_line.get(line, [])])
+
+    def reverse(self) -> bool:
+        """Back until an interrupt, or to the run's first frame: then False."""
+        return self._backward(list)
+
+    # Jumps
 
     def go_to(self, index: int) -> None:
         """To frame number `index`. Raises TimelineError, and stays, if the run does not have it."""
         self.prediction_at(index)
-        self.position = index
+        self.position, self.reason = index, "goto"
+
+    def go_to_occurrence(self, line: int, count: int) -> None:
+        """To the `count`-th time (from 1) that control is at `line`. Raises TimelineError, and stays, if none."""
+        numbers = self.index.at_line[line]
+        while len(numbers) < count and self.grow(self.known):
+            pass
+        if not 0 < count <= len(numbers):
+            raise TimelineError(f"line {line} is reached {len(numbers)} times, there is no occurrence {count}")
+        self.position, self.reason = numbers[count - 1], "goto"
 
     # State
+
+    def occurrence(self, index: int | None = None) -> tuple[int, int]:
+        """Which of the times that control was at this frame's line it is, from 1, and how many are known."""
+        at = self.position if index is None else index
+        return self.index.rank(at, self.prediction_at(at).frame.line)
 
     def stack(self, index: int | None = None) -> list[Activation]:
         """The activations at a frame (the current one by default), the entry first."""
@@ -178,68 +259,64 @@ class Timeline:
         at = self.position if index is None else index
         now = self.locals_at(at)
         previous = self._places[at].previous
-        before = self.locals_at(previous) if previous >= 0 else {}
-        changed: dict[str, str | None] = {name: text for name, text in now.items() if before.get(name) != text}
-        return changed | {name: None for name in before if name not in now}
+        former = self.locals_at(previous) if previous >= 0 else {}
+        changed: dict[str, str | None] = {name: text for name, text in now.items() if former.get(name) != text}
+        return changed | {name: None for name in former if name not in now}
 
-    def history(self, name: str) -> list[tuple[int, str | None]]:
-        """The values of a name in the current activation, over all known frames: (frame, repr text) at each change.
+    def history(self, name: str, index: int | None = None) -> list[tuple[int, str | None]]:
+        """The values of a name in a frame's activation, over all known frames: (frame, repr text) at each change.
 
         None where the name was deleted; empty if the activation never has it.
         """
-        self.prediction_at(self.position)
-        here = self._places[self.position].activation
-        found: list[tuple[int, str | None]] = []
-        value: str | None = None
-        for index, place in enumerate(self._places):
-            frame = self.predictions[index].frame
-            if place.activation is here and frame.event in ("call", "line") and frame.locals.get(name) != value:
-                value = frame.locals.get(name)
-                found.append((index, value))
-        return found
-
-    # Growing
-
-    def _grow(self, index: int) -> bool:
-        """Ask for frames until `index` is known; False if the run ends before."""
-        while self.known <= index and not self._ended:
-            try:
-                prediction = next(self.run)
-            except StopIteration:
-                self._ended = True
-            else:
-                self._activations.add(prediction.frame)
-                self.predictions.append(prediction)
-        return index < self.known
+        at = self.position if index is None else index
+        self.prediction_at(at)
+        return list(self._places[at].activation.history.get(name, ()))
 
     # Searching
 
-    def _outside(self) -> Callable[[int], bool]:
+    def _outside(self) -> Lists:
         depth = self.frame.depth
-        return lambda index: self.predictions[index].frame.depth < depth
+        return lambda: self.index.outside(depth)
 
-    def _here_or_outside(self) -> Callable[[int], bool]:
+    def _here_or_outside(self) -> Lists:
         here, outside = self._places[self.position].activation, self._outside()
-        return lambda index: self._places[index].activation is here or outside(index)
+        return lambda: [here.frames, *outside()]
 
-    def _forward(self, wanted: Callable[[int], bool]) -> bool:
-        index = self.position + 1
-        while self._grow(index):
-            if wanted(index):
-                self.position = index
-                return True
-            index += 1
-        self.position = max(0, self.known - 1)
-        return False
+    def _forward(self, wanted: Lists) -> bool:
+        at = self.position
+        while True:
+            goal, stop = after(wanted(), at), self._interrupt(after, at)
+            if stop is not None and (goal is None or stop <= goal):
+                if self.interrupts is not None and self.interrupts.stops(self, stop):
+                    return self._arrive(stop, "interrupt")
+                if goal is None or stop < goal:
+                    at = stop
+                    continue
+            if goal is not None:
+                return self._arrive(goal, "step")
+            at = max(at, self.known - 1)
+            if not self.grow(self.known):
+                self._arrive(max(0, self.known - 1), "end")
+                return False
 
-    def _backward(self, wanted: Callable[[int], bool]) -> bool:
-        for index in range(self.position - 1, -1, -1):
-            if wanted(index):
-                self.position = index
-                return True
-        self.position = 0
-        return False
+    def _backward(self, wanted: Lists) -> bool:
+        at = self.position
+        while True:
+            goal, stop = before(wanted(), at), self._interrupt(before, at)
+            if stop is not None and (goal is None or stop >= goal):
+                if self.interrupts is not None and self.interrupts.stops(self, stop):
+                    return self._arrive(stop, "interrupt")
+                if goal is None or stop > goal:
+                    at = stop
+                    continue
+            if goal is not None:
+                return self._arrive(goal, "step")
+            self._arrive(0, "start")
+            return False
 
-    def _at_line(self, index: int, line: int) -> bool:
-        frame = self.predictions[index].frame
-        return frame.line == line and frame.event in ("call", "line")
+    def _interrupt(self, nearest: Callable[[Iterable[Numbers], int], int | None], at: int) -> int | None:
+        return nearest(self.interrupts.lists(self), at) if self.interrupts is not None else None
+
+    def _arrive(self, index: int, reason: Reason) -> bool:
+        self.position, self.reason = index, reason
+        return True

@@ -21,8 +21,8 @@ from opencwm.evals.crux import load
 from opencwm.evals.report import Progress, Report, describe
 from opencwm.evals.running import FreeRun, check_alive, open_world, run_free
 from opencwm.programs.program import Program
+from opencwm.programs.untrusted import record_untrusted
 from opencwm.trace.frames import EVENTS, Frame, Trace
-from opencwm.trace.isolate import record_isolated
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import RecordError, record
 from opencwm.world.compare import Comparison, compare, same
@@ -99,11 +99,11 @@ def evaluate(
 
 
 def real_runs(path: str | Path | None, *, seed: int = 0, limit: int | None = None) -> Iterator[tuple[Program, Trace]]:
-    """Programs and what they really do: a file's are recorded in a process of their own, written ones in this one."""
+    """Programs and what they really do: a file's are recorded in sandboxes, written ones in this process."""
     if path is not None:
         for item in load(path, limit=limit):
             try:
-                trace = record_isolated(item.program, limits=LIMITS, steps=True)
+                trace = record_untrusted(item.program, limits=LIMITS, steps=True)
             except RecordError as error:
                 raise ValueError(f"{Path(path).name}, program {item.id}: {error}") from None
             yield item.program, trace

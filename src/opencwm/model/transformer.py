@@ -90,6 +90,10 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, *, seed: int | torch.Generator = 0) -> None:
         super().__init__()
         self.config = config
+        self.fusible = True
+        """Whether `kernels` may be used; not where weights are divided among processes."""
+        self.divide: Callable[[Tensor, Layout], tuple[Tensor, Layout]] | None = None
+        """Takes this process's part of the rows and of their layout, where rows are divided among processes."""
         self.attention_backend: Backend = "auto"
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
@@ -144,11 +148,13 @@ class Transformer(nn.Module):
         *,
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
+        global_window: int | None = None,
     ) -> Tensor:
         """Final hidden states, normalised, ready for `logits`: (B, T, C).
 
         `documents_BT`: document number per token, -1 for padding. `positions_BT`: positions for the rotation; by
-        default they count from each document's start. Raises ValueError for a context over `max_positions`.
+        default they count from each document's start. `global_window`: tokens that global layers see, all by default.
+        Raises ValueError for a context over `max_positions`.
         """
         tokens = tokens_BT.shape[1]
         if documents_BT is None and positions_BT is None and tokens > self.config.max_positions:
@@ -156,14 +162,24 @@ class Transformer(nn.Module):
                 f"{tokens} tokens do not fit max_positions {self.config.max_positions}: "
                 "shorten the context or take a model with a longer one"
             )
+        fused = self.fusible and _fusible(self.embedding.weight)
+        layout = self._layout(tokens_BT, positions_BT, documents_BT, fused, global_window)
+        if self.divide is not None:
+            tokens_BT, layout = self.divide(tokens_BT, layout)
         x_BTC = self.embedding(tokens_BT)
-        layout = self._layout(x_BTC, positions_BT, documents_BT, _fusible(x_BTC))
         for layer in self.layers:
             x_BTC = layer(x_BTC, layout)
         return normalised(x_BTC, self.norm, layout)
 
-    def _layout(self, x_BTC: Tensor, positions_BT: Tensor | None, documents_BT: Tensor | None, fused: bool) -> Layout:
-        rows, tokens, _ = x_BTC.shape
+    def _layout(
+        self,
+        tokens_BT: Tensor,
+        positions_BT: Tensor | None,
+        documents_BT: Tensor | None,
+        fused: bool,
+        global_window: int | None = None,
+    ) -> Layout:
+        (rows, tokens), like = tokens_BT.shape, self.embedding.weight
         window = self.config.local_window
         backend = self.attention_backend
         by_document = fused and backend != "flex" and documents_BT is not None
@@ -172,7 +188,8 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"a document of {max(spans)} tokens does not fit max_positions {self.config.max_positions}: split it"
             )
-        if window is not None and spans and max(spans) > window:
+        narrowest = min(window or tokens, global_window or tokens)
+        if spans and max(spans) > narrowest:
             spans = ()  # the mask knows windows
         if positions_BT is None and documents_BT is not None:
             positions_BT = document_positions(documents_BT)
@@ -181,13 +198,13 @@ class Transformer(nn.Module):
         else:
             cos, sin = self.cos_PD[positions_BT], self.sin_PD[positions_BT]
         if fused:
-            cos, sin = (table.to(x_BTC.dtype).expand(rows, -1, -1) for table in (cos, sin))
+            cos, sin = (table.to(like.dtype).expand(rows, -1, -1) for table in (cos, sin))
         if spans:
             whole = local = Mask(causal=True)
         else:
-            whole = local = mask(tokens, None, documents_BT, x_BTC, backend)
+            whole = local = mask(tokens, global_window, documents_BT, like, backend)
             if window is not None and window < tokens:
-                local = mask(tokens, window, documents_BT, x_BTC, backend)
+                local = mask(tokens, window, documents_BT, like, backend)
         shifts = range(1, self.config.conv_width)
         borders: tuple[Tensor, ...] = ()
         if fused:
@@ -196,7 +213,7 @@ class Transformer(nn.Module):
             )
         elif documents_BT is not None:
             borders = tuple(
-                _same_document(documents_BT, rows, tokens, shift).to(x_BTC.dtype).unsqueeze(2) for shift in shifts
+                _same_document(documents_BT, rows, tokens, shift).to(like.dtype).unsqueeze(2) for shift in shifts
             )
         return Layout(cos, sin, whole, local, borders, spans, fused)
 
@@ -228,10 +245,10 @@ def _same_document(documents_BT: Tensor | None, rows: int, tokens: int, shift: i
     return F.pad(same_BT, (min(shift, tokens), 0))
 
 
-def _fusible(x_BTC: Tensor) -> bool:
+def _fusible(like: Tensor) -> bool:
     return (
-        x_BTC.device.type == "cpu"
-        and x_BTC.dtype in (torch.float32, torch.float64)
+        like.device.type == "cpu"
+        and like.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )

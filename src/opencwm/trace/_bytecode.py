@@ -13,13 +13,18 @@ are told apart by the instruction at `f_lasti`, whose names differ between versi
 
 from __future__ import annotations
 
+import ast
 import dis
 import inspect
-from types import CodeType
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
 
 _RETURNS = frozenset(dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap)
 _YIELD = dis.opmap["YIELD_VALUE"]
 _RESUME = dis.opmap["RESUME"]
+_CACHE = dis.opmap["CACHE"]
+_CALL = dis.opmap["CALL"]
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _END_ASYNC_FOR = dis.opmap["END_ASYNC_FOR"]
 _ITERATION = frozenset(dis.opmap[name] for name in ("FOR_ITER", "SEND", "END_SEND") if name in dis.opmap)
@@ -47,11 +52,11 @@ class CodeInfo:
         "start",
     )
 
-    def __init__(self, code: CodeType, definition_lines: dict[tuple[int, str], int]) -> None:
+    def __init__(self, code: CodeType, line: int | None = None) -> None:
         self.code = code  # kept, so that its id stays its own
         self.function = code.co_qualname
         self.first_line = code.co_firstlineno
-        self.line = definition_lines.get((code.co_firstlineno, code.co_name), code.co_firstlineno)
+        self.line = line or code.co_firstlineno
         self.operations = code.co_code
         self.is_function = bool(code.co_flags & inspect.CO_OPTIMIZED)
         suspends = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -86,6 +91,13 @@ class CodeInfo:
         """Whether the instruction at `offset` is a `raise` without an exception."""
         return self.operations[offset] == _RAISE and not self.operations[offset + 1]
 
+    def follows_call(self, offset: int) -> bool:
+        """Whether the instruction before the one at `offset` is a call."""
+        at = offset - 2
+        while at > 0 and self.operations[at] == _CACHE:
+            at -= 2
+        return at >= 0 and self.operations[at] == _CALL
+
     def ends_iteration(self, error: BaseException, offset: int) -> bool:
         """Whether an exception only tells the loop or the await at `offset` that its iterator is done."""
         kind = type(error)
@@ -98,6 +110,40 @@ class CodeInfo:
         return False
 
 
-def shown_in_class(name: object) -> bool:
-    """Whether a name of a class body's namespace is the program's."""
+class Codes:
+    """What is known of the code objects of one recording or of many; `line_of` tells where a code object's `def` is."""
+
+    __slots__ = ("_known", "_line_of", "table")
+
+    def __init__(self, line_of: Callable[[CodeType], int]) -> None:
+        self._line_of = line_of
+        self.table: object = None  # the C core's
+        self._known: dict[int, CodeInfo] = {}
+
+    def of(self, code: CodeType) -> CodeInfo:
+        """What is known of a code object."""
+        found = self._known.get(id(code))
+        if found is None:
+            found = self._known[id(code)] = CodeInfo(code, self._line_of(code))
+        return found
+
+
+def class_namespace(frame: FrameType) -> dict[str, object]:
+    """The program's names in the frame of a class or module body, as they were bound."""
+    values: Any = frame.f_locals
+    if not issubclass(type(values), dict):
+        return {}  # a mapping of the program's own making, as a metaclass may supply
+    return {name: value for name, value in dict.items(values) if _shown(name)}
+
+
+def _shown(name: object) -> bool:
     return type(name) is str and name not in _CLASS_MACHINERY and not name.startswith((".", "__cwm_"))
+
+
+def definition_lines(tree: ast.Module) -> dict[tuple[int, str], int]:
+    """The line of each decorated `def` and `class`, by the line of its first decorator and its name."""
+    lines: dict[tuple[int, str], int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.decorator_list:
+            lines[min(decorator.lineno for decorator in node.decorator_list), node.name] = node.lineno
+    return lines

@@ -79,6 +79,7 @@ def main() -> None:
             output=output if job["output"] else None,
             on_frame=on_frame,
             on_stop=on_stop,
+            core=job["core"],
         )
     except RecordError as error:
         finish({"error": str(error)})

@@ -23,6 +23,10 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, not part of the in
 
 MISSING = object()
 
+_VALUES: tuple[type, ...] = (int, float, complex, bool, str, bytes, type(None), type(...), range, tuple, frozenset)
+_DEFINITIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+_IMMUTABLE = frozenset(map(id, (*_VALUES, *_DEFINITIONS)))  # of these, sharing is no matter
+
 
 def plain_name(name: object) -> str:
     """A name as an exact, printable `str` (a subclass of str may carry its own `__str__` and `__format__`)."""
@@ -74,6 +78,16 @@ def module_name(module: types.ModuleType) -> str:
     return plain_name((_module_dictionary(module) or {}).get("__name__", "?"))
 
 
+def shared(values: dict[str, object]) -> tuple[tuple[str, ...], ...]:
+    """The groups of names that hold one and the same object that can change."""
+    holders: dict[int, list[str]] = {}
+    for name, value in values.items():
+        kind = type(value)
+        if id(kind) not in _IMMUTABLE and not issubclass(kind, type):
+            holders.setdefault(id(value), []).append(name)
+    return tuple(tuple(names) for names in holders.values() if len(names) > 1)
+
+
 class Layout:
     """Where the instances of one class keep their attributes; read once per class and recording.
 
@@ -98,6 +112,16 @@ class Layout:
             if slots is not MISSING:
                 self.python = True
                 self._members.extend(_slot_members(namespace, slots))
+
+    @property
+    def members(self) -> tuple[tuple[str, Any], ...]:
+        """Name and descriptor of each slot, in the order in which they are shown."""
+        return tuple(self._members)
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether the instances have a dictionary."""
+        return self._dictionary is not None
 
     def attributes(self, value: object) -> Iterator[tuple[object, object]]:
         """(name, value) of each attribute that is set: slots, base classes first, then the instance dictionary."""

@@ -1,4 +1,4 @@
-"""The recorder's core in Python: turns the events of `sys.settrace` into frames.
+"""The core in Python: turns the events of `sys.settrace` into frames.
 
 Notable choices:
 - A `return` event that comes from unwinding gives no frame. Instead every activation that an exception leaves ends with
@@ -18,103 +18,143 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Literal
 
-from opencwm.trace._bytecode import CodeInfo, shown_in_class
-from opencwm.trace._stop import Stop, watch
-from opencwm.trace.frames import Frame, Step
+from opencwm.trace._bytecode import CodeInfo, Codes, class_namespace
+from opencwm.trace._objects import shared
+from opencwm.trace._stop import Stop
+from opencwm.trace.frames import Event, Frame, Step
 from opencwm.trace.limits import Limits
 from opencwm.trace.values import Renderer
 
 _Local = Callable[[FrameType, str, Any], Any]
+_REPEATS = sys.version_info[:2] == (3, 12)  # one line event too many where a branch ends behind a call in Python
 _PROXY = sys.version_info >= (3, 13)  # `f_locals` of a function is a view with slow lookups
 
 
-class Core:
-    """Records one run of one program's code.
+class Engine:
+    """Turns the events of one recording into frames.
 
-    Only code from `filename` whose globals are `module_globals` is recorded. `definition_lines` maps (line of the first
-    decorator, name) to the line of the `def` or `class`. `on_frame` is called with each frame as it is complete,
-    `on_stop` with the reason when a limit is crossed (before the program is stopped).
+    `on_frame` is called with each frame as it is complete, `on_stop` with the reason when a limit is crossed, before
+    the program is stopped. A `gentle` engine never stops the program: at a limit it records no more. `on_leave` is
+    called when no recorded activation is open: the recording has ended, or its coroutine is suspended.
     """
 
     def __init__(
         self,
         limits: Limits,
-        filename: str,
-        module_globals: dict[str, Any],
-        definition_lines: dict[tuple[int, str], int],
+        codes: Codes,
+        *,
         on_frame: Callable[[Frame], None] | None = None,
         on_stop: Callable[[str], None] | None = None,
+        on_leave: Callable[[Engine], None] | None = None,
+        gentle: bool = False,
+        identity: bool = False,
     ) -> None:
         self.limits = limits
-        self.frames: list[Frame] = []
         self.stopped: str | None = None
         self.ended = False  # the entry's activation is over
-        self.active = False
+        self.active = False  # whether values of sub-expressions are noted
         self.renderer = Renderer(limits.value_bytes)
         self.stack: list[_Visit] = []
         self.raised_last: _Visit | None = None  # the visit whose exception frame is the last frame
         self.leaving: _Leaving | None = None
-        self.held: list[Frame] = []  # the frames of a generator's resumption that may turn out to be a mere closing
-        self._filename = filename
-        self.module_globals = module_globals
-        self._definition_lines = definition_lines
+        self.held: list[tuple[Frame, CodeInfo]] = []  # frames of a generator's resumption that may be a mere closing
+        self.on_leave = on_leave
+        self.tracer: Tracer | None = None
+        self.gentle = gentle
+        self.identity = identity
+        self.thread = threading.get_ident()
+        self.deadline = monotonic() + limits.seconds
+        self._records: list[tuple[Frame, CodeInfo]] = []
+        self._codes = codes
         self._on_frame = on_frame
         self._on_stop = on_stop
-        self._codes: dict[int, CodeInfo] = {}
         self._steps: list[Step] = []
         self._bytes = 0
-        self.deadline = 0.0
-        self.thread = threading.get_ident()
         self._process = os.getpid()  # a fork goes on recording for itself alone
-        self._entry: Callable[[], object] | None = None
-        self.error: BaseException | None = None  # what the entry raised
 
-    def run(self, entry: Callable[[], object]) -> BaseException | None:
-        """Call the entry with tracing on; what it raised, or None. The trace function of before is put back."""
-        previous = sys.gettrace()
-        self._entry = entry
-        self.deadline = monotonic() + self.limits.seconds
-        self.active = True
-        watch().enter(self)
+    @property
+    def depth(self) -> int:
+        """Recorded activations that are open."""
+        return len(self.stack)
+
+    def make_frames(self) -> tuple[Frame, ...]:
+        """The frames recorded so far."""
+        return tuple(frame for frame, _ in self._records)
+
+    @property
+    def codes(self) -> tuple[CodeType, ...]:
+        """The code object of each frame."""
+        return tuple(info.code for _, info in self._records)
+
+    def release(self) -> None:
+        """Let go of the program's values."""
+        self.stack.clear()
+
+    def check(self) -> None:
+        """Raise Stop if the program has to end, or its time is up."""
+        if self.stopped is not None or (monotonic() > self.deadline and not self.ended):
+            self.stop("seconds")
+
+    def enter(self, frame: FrameType) -> _Local | None:
+        """Record the call of a frame; the trace function for what happens in it."""
+        if self.ended:
+            return None
+        info = self._codes.of(frame.f_code)
+        if frame.f_lasti < info.start:
+            return None  # a generator closed or thrown into before its first line
+        visit = _Visit(self, info, len(self.stack))
+        if self.gentle:
+            with self.gently():
+                self._enter(visit, frame)
+            return visit.gentle_event
+        self._enter(visit, frame)
+        return visit.event
+
+    def _enter(self, visit: _Visit, frame: FrameType) -> None:
+        if self.leaving is not None:
+            self.leaving.resolve(self, None, None)
+        if len(self.stack) >= self.limits.depth:
+            self.stop("depth")
+        self.stack.append(visit)
+        visit.enter(frame)
+
+    @contextmanager
+    def gently(self) -> Iterator[None]:
+        """End the recording, not the program, at a limit or where the interpreter's stack is full."""
         try:
-            self._run_and_leave(previous)
-        except Stop:  # raised again on its way out; with the program left, there cannot be a third
-            self._run_and_leave(previous)
-        self.active = False
-        if self.stopped is None:
-            self.settle(self.error)
-        return self.error
+            yield
+        except Stop:
+            self.finish()
+        except RecursionError:
+            self.note_stop("recursion")
+            self.finish()
 
-    def _run_and_leave(self, previous: Any) -> None:
-        while True:
-            try:
-                if self._entry is not None:
-                    entry, self._entry = self._entry, None
-                    sys.settrace(self._global)
-                    entry()
-                sys.settrace(previous)
-                if os.getpid() == self._process:
-                    watch().leave(self)
-                return
-            except Stop:
-                sys.settrace(previous)
-            except BaseException as error:
-                sys.settrace(previous)
-                self.error = error
+    def finish(self) -> None:
+        """Record no more."""
+        if not self.ended:
+            self.ended = True
+            if self.on_leave is not None:
+                self.on_leave(self)
 
     def settle(self, error: BaseException | None) -> None:
         """Emit what was held back when the program is over."""
         try:
             if self.leaving is not None:
                 self.leaving.resolve(self, None, error)
-            self._flush()
+            self.flush()
         except Stop:
             pass
+
+    @property
+    def noted_steps(self) -> bool:
+        """Whether there are steps since the frame before."""
+        return bool(self._steps)
 
     def step(self, node: int, value: Any) -> Any:
         """The function behind `__cwm_step__`: notes the value of a sub-expression and returns it."""
@@ -134,33 +174,34 @@ class Core:
         steps, self._steps = tuple(self._steps), []
         return steps
 
-    def emit(self, frame: Frame) -> None:
+    def emit(self, frame: Frame, info: CodeInfo) -> None:
         """Add a frame, after those held back. Raises Stop at a limit."""
         if self.held:
-            self._flush()
+            self.flush()
         self.raised_last = None
-        self._add(frame)
+        self._add(frame, info)
 
     def stop(self, reason: str) -> None:
-        """End the program: raise Stop, which goes on until the program has been left."""
+        """End the recording: raise Stop, which goes on until the program has been left (if gentle: has reached us)."""
         self.note_stop(reason)
         raise Stop
 
     def note_stop(self, reason: str) -> None:
-        """Note why the program has to end, unless there is a reason already."""
+        """Note why the recording has to end, unless there is a reason already."""
         if self.stopped is None:
             self.stopped = reason
             if self._on_stop is not None and os.getpid() == self._process:
                 self._on_stop(reason)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Add the frames held back."""
         held, self.held = self.held, []
-        for frame in held:
-            self._add(frame)
+        for frame, info in held:
+            self._add(frame, info)
 
-    def _add(self, frame: Frame) -> None:
+    def _add(self, frame: Frame, info: CodeInfo) -> None:
         limits = self.limits
-        if len(self.frames) >= limits.frames:
+        if len(self._records) >= limits.frames:
             self.stop("frames")
         used = len(frame.value or "")
         for name, text in frame.locals.items():
@@ -168,32 +209,42 @@ class Core:
         self._bytes += used
         if self._bytes > limits.total_bytes:
             self.stop("bytes")
-        self.frames.append(frame)
+        self._records.append((frame, info))
         if self._on_frame is not None and os.getpid() == self._process:
             self._on_frame(frame)
 
-    def _global(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
-        """The trace function: every call of a Python function in this thread comes here first."""
-        if self.stopped is not None or (monotonic() > self.deadline and not self.ended):
-            self.stop("seconds")
-        code = frame.f_code
-        if code.co_filename != self._filename or frame.f_globals is not self.module_globals or self.ended:
-            return None
-        info = self._codes.get(id(code)) or self._info(code)
-        if frame.f_lasti < info.start:
-            return None  # a generator closed or thrown into before its first line
-        if self.leaving is not None:
-            self.leaving.resolve(self, None, None)
-        if len(self.stack) >= self.limits.depth:
-            self.stop("depth")
-        visit = _Visit(self, info, len(self.stack))
-        self.stack.append(visit)
-        visit.enter(frame)
-        return visit.event
 
-    def _info(self, code: CodeType) -> CodeInfo:
-        info = self._codes[id(code)] = CodeInfo(code, self._definition_lines)
-        return info
+class Tracer:
+    """Sends the calls of one thread, by `sys.settrace`, to the engines that `route` names for them."""
+
+    def __init__(self, route: Callable[[FrameType], Engine | Literal[False] | None]) -> None:
+        self._route = route
+
+    @classmethod
+    def of_file(cls, engine: Engine, filename: str, module_globals: dict[str, Any]) -> Tracer:
+        """A tracer that sends the calls of one file's code with the given globals to one engine."""
+
+        def route(frame: FrameType) -> Engine | None:
+            engine.check()
+            mine = frame.f_code.co_filename == filename and frame.f_globals is module_globals
+            return engine if mine else None
+
+        return cls(route)
+
+    def start(self) -> None:
+        """Begin in this thread."""
+        sys.settrace(self)
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
+        """The trace function: every call of a Python function in this thread comes here first."""
+        try:
+            engine = self._route(frame)
+        except RecursionError:
+            return None
+        if not engine:
+            return None
+        engine.tracer = self
+        return engine.enter(frame)
 
 
 class _Visit:
@@ -201,7 +252,7 @@ class _Visit:
 
     __slots__ = ("_memory", "core", "depth", "errors", "fresh", "handled", "info", "line", "raised_at", "since_raise")
 
-    def __init__(self, core: Core, info: CodeInfo, depth: int) -> None:
+    def __init__(self, core: Engine, info: CodeInfo, depth: int) -> None:
         self.core = core
         self.info = info
         self.depth = depth
@@ -215,20 +266,20 @@ class _Visit:
 
     def enter(self, frame: FrameType) -> None:
         self.line = self._line_of(frame)
-        record = Frame("call", self.line, self.info.function, self.depth, self._locals(frame), None, self._steps())
+        record = self._state("call", frame)
         if self.fresh:
             if self.core.held:
-                self.core._flush()
-            self.core.held.append(record)
+                self.core.flush()
+            self.core.held.append((record, self.info))
             self.core.raised_last = None
         else:
-            self.core.emit(record)
+            self.core.emit(record, self.info)
 
     def event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
         """The local trace function."""
         core = self.core
-        if core.ended:
-            return None
+        if core.ended or sys.gettrace() is not core.tracer:
+            return None  # over, or another trace function has taken over, which leaves this one to its frame
         if core.stopped is not None:  # by the watch: this event may be that of its Stop
             if event == "line":
                 raise Stop
@@ -238,12 +289,12 @@ class _Visit:
         if event == "line":
             if monotonic() > core.deadline:
                 core.stop("seconds")
+            if _REPEATS and core.noted_steps and self._repeats(frame):
+                return self.event
             self.fresh = False
             self.since_raise = True
             self.line = self._line_of(frame)
-            core.emit(
-                Frame("line", self.line, self.info.function, self.depth, self._locals(frame), None, self._steps())
-            )
+            core.emit(self._state("line", frame), self.info)
             if self.info.bare_raise:
                 error = sys.exception()
                 self.handled = None
@@ -254,6 +305,16 @@ class _Visit:
         elif event == "return":
             self._left(frame, arg)
         return self.event
+
+    def _repeats(self, frame: FrameType) -> bool:
+        """Whether a line event is only there because `__cwm_step__` is a function in Python."""
+        return self._line_of(frame) == self.line and self.info.follows_call(frame.f_lasti)
+
+    def gentle_event(self, frame: FrameType, event: str, arg: Any) -> _Local | None:
+        """The local trace function in a program that is not to be stopped."""
+        with self.core.gently():
+            self.event(frame, event, arg)
+        return self.gentle_event
 
     def _raised(self, frame: FrameType, error: BaseException) -> None:
         if self.info.ends_iteration(error, frame.f_lasti):
@@ -266,28 +327,33 @@ class _Visit:
         self.errors[id(error)] = text
         record = Frame("exception", self.line, self.info.function, self.depth, {}, text, self._steps())
         if self.fresh and issubclass(type(error), GeneratorExit):
-            core.held.append(record)
+            core.held.append((record, self.info))
             core.raised_last = self
             return
         self.fresh = False
-        core.emit(record)
+        core.emit(record, self.info)
         core.raised_last = self
 
     def _left(self, frame: FrameType, value: Any) -> None:
         core = self.core
         core.stack.pop()
+        suspended = False
         if not self._unwound(frame, value):
             if self.info.is_async_generator and type(value).__name__ == "async_generator_wrapped_value":
                 value = gc.get_referents(value)[0]
             text = core.renderer.text(value)
             line = self._line_of(frame)
-            core.emit(Frame("return", line, self.info.function, self.depth, {}, text, self._steps()))
+            suspended = self.info.is_generator and self.info.suspends_at(frame.f_lasti)
+            record = Frame("return", line, self.info.function, self.depth, {}, text, self._steps())
+            core.emit(record, self.info)
         elif self.fresh and core.held:
             core.held.clear()
         elif core.raised_last is not self:
             core.leaving = _Leaving(self, frame.f_lasti, core.stack[-1] if core.stack else None)
         if not core.stack:
-            core.ended = True
+            core.ended = not suspended
+            if core.on_leave is not None:
+                core.on_leave(core)
 
     def _unwound(self, frame: FrameType, value: Any) -> bool:
         """Whether an exception leaves the frame. Only a `yield` that may itself have raised needs a closer look."""
@@ -307,16 +373,20 @@ class _Visit:
     def _steps(self) -> tuple[Step, ...]:
         return self.core.take_steps()
 
-    def _locals(self, frame: FrameType) -> dict[str, str]:
-        """Names and texts, in the order of the code object's names (of a class body: as they were bound)."""
-        values: Any = frame.f_locals
+    def _state(self, event: Event, frame: FrameType) -> Frame:
+        values = self._locals(frame)
+        texts = {name: self._text(name, value) for name, value in values.items()}
+        identity = shared(values) if self.core.identity else ()
+        return Frame(event, self.line, self.info.function, self.depth, texts, None, self._steps(), identity)
+
+    def _locals(self, frame: FrameType) -> dict[str, object]:
+        """Names and values, in the order of the code object's names (of a class body: as they were bound)."""
         if not self.info.is_function:
-            if not issubclass(type(values), dict):
-                return {}  # a mapping of the program's own making, as a metaclass may supply
-            return {name: self._text(name, value) for name, value in dict.items(values) if shown_in_class(name)}
+            return class_namespace(frame)
+        values: Any = frame.f_locals
         if _PROXY:
             values = dict(values)
-        return {name: self._text(name, values[name]) for name in self.info.names if name in values}
+        return {name: values[name] for name in self.info.names if name in values}
 
     def _text(self, name: str, value: Any) -> str:
         kind = type(value)
@@ -340,7 +410,7 @@ class _Leaving:
         guess = visit.handled if visit.info.reraises_at(at) else None
         self._guess = guess or next(reversed(visit.errors.values()), visit.handled or "BaseException()")
 
-    def resolve(self, core: Core, visit: _Visit | None, error: BaseException | None) -> None:
+    def resolve(self, core: Engine, visit: _Visit | None, error: BaseException | None) -> None:
         """Emit the frame. `error` is the exception that came to `visit` (None: to the caller of the entry), if any."""
         core.leaving = None
         left = self._visit
@@ -349,4 +419,5 @@ class _Leaving:
             # Between here and there a library may have swallowed ours and raised another one. `except*` makes new ones.
             if not left.errors or id(error) in left.errors or issubclass(type(error), BaseExceptionGroup):
                 text = core.renderer.text(error)
-        core.emit(Frame("exception", left.line, left.info.function, left.depth, {}, text, self._steps))
+        frame = Frame("exception", left.line, left.info.function, left.depth, {}, text, self._steps)
+        core.emit(frame, left.info)

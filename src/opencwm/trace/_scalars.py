@@ -168,7 +168,8 @@ def _decimal(value: decimal.Decimal, room: int, cut: bool) -> str | None:
 
 
 def _fraction(value: Any, room: int, cut: bool) -> str | None:
-    top, bottom = value._numerator, value._denominator  # plain slots; they may hold subclasses of int
+    # Plain slots. They may hold subclasses of int, and nothing yet while the constructor runs.
+    top, bottom = getattr(value, "_numerator", None), getattr(value, "_denominator", None)
     if not (issubclass(type(top), int) and issubclass(type(bottom), int)):
         return "Fraction(...+2)" if cut else None
     parts = [integer(part, room // 2 - len("Fraction(, )"), cut) for part in (top, bottom)]

@@ -32,7 +32,9 @@ class Watched(Protocol):
     thread: int
     module_globals: dict[str, Any]
     deadline: float
-    stopped: str | None
+
+    @property
+    def stopped(self) -> str | None: ...
 
     def note_stop(self, reason: str) -> None: ...
 

@@ -16,7 +16,7 @@ Notable choices:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -44,8 +44,9 @@ class Frame:
 
     `line` is 1-based in the trace's context. `function` is the qualified name (`f`, `Stack.push`,
     `f.<locals>.<listcomp>`). `depth` is 0 for the entry. `locals` maps names to repr text, in the order in which the
-    interpreter lists them (empty for `return` and `exception`). `value` is repr text of what was returned or raised
-    (None for `call` and `line`).
+    interpreter lists them (empty for `return` and `exception`); frames may share it, so it is to be left as it is.
+    `value` is repr text of what was returned or raised (None for `call` and `line`). `identity` holds groups of names
+    that are one and the same object that can change; it is recorded on demand only, and no codec carries it.
     """
 
     event: Event
@@ -55,6 +56,7 @@ class Frame:
     locals: dict[str, str] = field(default_factory=dict)
     value: str | None = None
     steps: tuple[Step, ...] = ()
+    identity: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,15 @@ class Outcome:
         return f"truncated ({self.reason})" if self.kind == "truncated" else self.kind
 
 
+class _FramesLater:
+    """Holds what makes a trace's frames until somebody looks at them."""
+
+    __slots__ = ("_make_frames",)
+    _make_frames: Callable[[], tuple[Frame, ...]]
+
+
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(_FramesLater):
     """Context source, frames, how it ended, and the Python version (`"3.11"`) that ran it or is imitated."""
 
     context: str
@@ -77,6 +86,25 @@ class Trace:
     frames: tuple[Frame, ...]
     outcome: Outcome
     python: str
+
+    @classmethod
+    def with_frames_later(
+        cls, context: str, entry_line: int, make_frames: Callable[[], tuple[Frame, ...]], outcome: Outcome, python: str
+    ) -> Trace:
+        """A trace whose frames are made when they are first looked at: a recording's compact records take less room."""
+        trace = cls.__new__(cls)
+        fields = {"context": context, "entry_line": entry_line, "outcome": outcome, "python": python}
+        for name, value in (fields | {"_make_frames": make_frames}).items():
+            object.__setattr__(trace, name, value)
+        return trace
+
+    def __getattr__(self, name: str) -> tuple[Frame, ...]:
+        if name != "frames":
+            raise AttributeError(f"a Trace has no attribute {name!r}")
+        frames = self._make_frames()
+        object.__setattr__(self, "frames", frames)
+        object.__setattr__(self, "_make_frames", None)
+        return frames
 
     def source_line(self, line: int) -> str:
         """The text of a 1-based context line, without its newline; `""` beyond the end."""
@@ -120,6 +148,8 @@ def frame_record(frame: Frame) -> dict[str, object]:
         record["value"] = frame.value
     if frame.steps:
         record["steps"] = [[step.node, step.value] for step in frame.steps]
+    if frame.identity:
+        record["identity"] = frame.identity
     return record
 
 
@@ -183,6 +213,7 @@ def _frame(record: dict[str, Any]) -> Frame:
         locals=dict(record.get("locals", {})),
         value=record.get("value"),
         steps=tuple(Step(int(node), str(value)) for node, value in record.get("steps", ())),
+        identity=tuple(tuple(map(str, names)) for names in record.get("identity", ())),
     )
 
 

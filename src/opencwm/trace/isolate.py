@@ -6,7 +6,8 @@ process group. Strings hash with a fixed seed, so sets iterate in the same order
 
 This keeps an accident from hurting: an endless loop, a fork bomb, a gigabyte of output, memory that runs out. It is
 *not* a security sandbox. The child has the user's rights: it can read and write the user's files and use the network,
-and a program that means harm can leave the process group. Code that may be hostile belongs in a real sandbox.
+and a program that means harm can leave the process group. Code that may be hostile is for `programs/untrusted.py`,
+which has the same child run in a sandbox.
 
 POSIX only. As root, the number of processes is bounded by watching, not by the kernel.
 """
@@ -27,7 +28,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
-from opencwm.trace.frames import Outcome, Trace, read_jsonl
+from opencwm.trace._lines import Lines
+from opencwm.trace.core import Name, choose
+from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import OUTPUT_BYTES, Recordable, RecordError
 
@@ -37,7 +40,12 @@ _WATCH_SECONDS = 0.1
 
 
 def record_isolated(
-    program: Recordable, *, limits: Limits | None = None, steps: bool = False, output: TextIO | None = None
+    program: Recordable,
+    *,
+    limits: Limits | None = None,
+    steps: bool = False,
+    output: TextIO | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in a child process.
 
@@ -49,17 +57,10 @@ def record_isolated(
     limits = limits or Limits()
     if os.name != "posix":
         raise RecordError("programs can be isolated on POSIX systems only: use record() for programs you trust")
-    job = {
-        "context": program.context,
-        "entry": program.entry,
-        "entry_line": program.entry_line,
-        "limits": dataclasses.asdict(limits),
-        "steps": steps,
-        "output": output is not None,
-    }
+    job = describe_job(program, limits, steps=steps, output=output is not None, core=core)
     folder = tempfile.mkdtemp(prefix="cwm-")
     try:
-        run = _Run(json.dumps(job).encode(), folder, limits, output)
+        run = _Run(job, folder, limits, output)
         try:
             run.watch()
         finally:
@@ -69,6 +70,20 @@ def record_isolated(
     return run.trace()
 
 
+def describe_job(program: Recordable, limits: Limits, *, steps: bool, output: bool, core: Name | None = None) -> bytes:
+    """What the child reads on standard input."""
+    job = {
+        "context": program.context,
+        "entry": program.entry,
+        "entry_line": program.entry_line,
+        "limits": dataclasses.asdict(limits),
+        "steps": steps,
+        "core": choose(core).name,
+        "output": output,
+    }
+    return json.dumps(job).encode()
+
+
 class _Run:
     """One child process: its stream of JSON lines, its output, and how it ended."""
 
@@ -76,11 +91,7 @@ class _Run:
         self._limits = limits
         self._output = output
         self._output_left = OUTPUT_BYTES
-        self._lines: list[bytes] = []
-        self._part = b""
-        self._received = 0
-        self._most = 3 * limits.total_bytes + 300 * limits.frames + 10 * len(job) + 1_000_000
-        self._done = False  # the child has sent its outcome
+        self._lines = Lines(limits, len(job))
         self._reason: str | None = None
         stream, child_end = os.pipe()
         self._stream = stream
@@ -115,7 +126,7 @@ class _Run:
                 os.set_blocking(self._process.stdout.fileno(), False)
                 selector.register(self._process.stdout, selectors.EVENT_READ)
             next_look = monotonic() + _WATCH_SECONDS
-            while not self._done and self._reason is None:
+            while not self._lines.done and self._reason is None:
                 for key, _ in selector.select(_WATCH_SECONDS):
                     if key.fd == self._stream:
                         if not self._receive():
@@ -134,7 +145,7 @@ class _Run:
 
     def end(self) -> None:
         """Kill what is left of the process group and collect what it printed."""
-        if not self._done and self._reason is None:  # it is ending by itself: its own status counts
+        if not self._lines.done and self._reason is None:  # it is ending by itself: its own status counts
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
         for _ in range(20):  # a process that forks while it is killed may escape one round
@@ -152,13 +163,9 @@ class _Run:
 
     def trace(self) -> Trace:
         """What was recorded. Raises RecordError if there was nothing to record."""
-        if self._lines and self._lines[-1].startswith(b'{"error"'):
-            raise RecordError(json.loads(self._lines[-1])["error"])
-        if not self._lines:
-            status = "in time" if self._reason == "seconds" else f"(status {self._process.returncode})"
-            raise RecordError(f"the recording process did not start {status}: check that {sys.executable} runs")
-        trace = next(read_jsonl(line.decode() for line in self._lines))
-        return trace if self._done else dataclasses.replace(trace, outcome=Outcome("truncated", self._why()))
+        status = "in time" if self._reason == "seconds" else f"(status {self._process.returncode})"
+        absent = f"the recording process did not start {status}: check that {sys.executable} runs"
+        return self._lines.trace(self._why, absent)
 
     def _why(self) -> str:
         if self._reason is not None:
@@ -173,14 +180,10 @@ class _Run:
         data = os.read(self._stream, 1 << 16)
         if not data:
             return False
-        if not self._received:  # the header: from now on the program runs
+        if not self._lines.begun:  # the header: from now on the program runs
             self._deadline = monotonic() + self._limits.seconds + _GRACE_SECONDS
-        self._received += len(data)
-        *lines, self._part = (self._part + data).split(b"\n")
-        self._lines.extend(lines)
-        if lines and lines[-1].startswith((b'{"outcome"', b'{"error"')):
-            self._done = True
-        elif self._received > self._most:
+        self._lines.feed(data)
+        if self._lines.too_many:
             self._reason = "bytes"
         return True
 
@@ -192,7 +195,7 @@ class _Run:
                 if self._output is not None and self._output_left > 0:
                     self._output.write(data[: self._output_left].decode("utf-8", "replace"))
                     self._output_left -= len(data)
-                elif not self._done:
+                elif not self._lines.done:
                     return True  # a program that prints without end must not keep us here
         except BlockingIOError:
             return True

@@ -23,8 +23,9 @@ from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol, TextIO
 
-from opencwm.trace._bytecode import CodeInfo
-from opencwm.trace._pycore import Core
+from opencwm.trace._bytecode import CodeInfo, Codes, definition_lines
+from opencwm.trace._run import Run
+from opencwm.trace.core import Name, choose
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.values import render
@@ -55,16 +56,19 @@ def record(
     *,
     limits: Limits | None = None,
     steps: bool = False,
+    identity: bool = False,
     output: TextIO | None = None,
     tree: ast.Module | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     on_stop: Callable[[str], None] | None = None,
+    core: Name | None = None,
 ) -> Trace:
     """The trace of one run of the program's entry, in this process.
 
-    `steps` records the values of sub-expressions too. What the program prints goes to `output`, up to 1 MB, and is
-    dropped without it. `tree` is the context's syntax tree, if the caller has it (with `steps` it is rewritten in
-    place). `on_frame` is called with each frame when it is recorded, `on_stop` with the reason when a limit is crossed.
+    `steps` records the values of sub-expressions too, `identity` which names share an object. What the program prints
+    goes to `output`, up to 1 MB, and is dropped without it. `tree` is the context's syntax tree, if the caller has it
+    (with `steps` it is rewritten in place). `on_frame` is called with each frame when it is recorded, `on_stop` with
+    the reason when a limit is crossed. `core` chooses between the core in C and that in Python (`trace/core.py`).
 
     An uncaught `SystemExit` gives the outcome `truncated (exit)`; a KeyboardInterrupt of the user is raised. Raises
     RecordError if the context does not compile, its module body fails, or it has no such entry.
@@ -73,23 +77,26 @@ def record(
     process = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code, definition_lines = _compile(program.context, steps, tree)
+        code, lines = _compile(program.context, steps, tree)
         module = ModuleType(MODULE)
-        core = Core(limits, FILENAME, module.__dict__, definition_lines, on_frame, on_stop)
+        codes = Codes(lambda code: lines.get((code.co_firstlineno, code.co_name), code.co_firstlineno))
+        chosen = choose(core)
+        engine = chosen.engine(limits, codes, on_frame=on_frame, on_stop=on_stop, identity=identity)
+        tracer = chosen.tracer_of_file(engine, FILENAME, module.__dict__)
         if steps:
-            module.__dict__["__cwm_step__"] = core.step
+            module.__dict__["__cwm_step__"] = engine.step
         surroundings = _Surroundings(module, limits, output)
         try:
-            outcome = _run(core, code, module, program.entry)
+            outcome = _run(Run(engine, tracer, module.__dict__), code, module, program.entry)
         finally:
             if os.getpid() != process:
                 os._exit(0)  # the program has forked, and this is the child: the caller goes on in the parent alone
             surroundings.leave()
-    return Trace(program.context, program.entry_line, tuple(core.frames), outcome, PYTHON)
+    return Trace.with_frames_later(program.context, program.entry_line, engine.make_frames, outcome, PYTHON)
 
 
-def _run(core: Core, code: CodeType, module: ModuleType, entry: str) -> Outcome:
-    return _outcome(core, core.run(_entry(code, module, entry)))
+def _run(run: Run, code: CodeType, module: ModuleType, entry: str) -> Outcome:
+    return _outcome(run, run.run(_entry(code, module, entry)))
 
 
 class _Surroundings:
@@ -127,30 +134,22 @@ class _Surroundings:
 
 def _compile(context: str, steps: bool, tree: ast.Module | None) -> tuple[CodeType, dict[tuple[int, str], int]]:
     """The module's code, and the lines of its decorated definitions."""
-    definition_lines: dict[tuple[int, str], int] = {}
+    lines: dict[tuple[int, str], int] = {}
     try:
         if tree is None and (steps or "@" in context):
             tree = ast.parse(context, FILENAME)
         if tree is not None and "@" in context:
-            definition_lines = _definition_lines(tree)
+            lines = definition_lines(tree)
         if steps:
             from opencwm.trace.steps import instrument
 
             assert tree is not None
             tree = instrument(tree)
-        return compile(tree or context, FILENAME, "exec", dont_inherit=True), definition_lines
+        return compile(tree or context, FILENAME, "exec", dont_inherit=True), lines
     except SyntaxError as error:
         raise RecordError(f"line {error.lineno}: {error.msg}; fix the syntax first") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise RecordError(f"the program cannot be compiled: {error}") from None
-
-
-def _definition_lines(tree: ast.Module) -> dict[tuple[int, str], int]:
-    lines: dict[tuple[int, str], int] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.decorator_list:
-            lines[min(decorator.lineno for decorator in node.decorator_list), node.name] = node.lineno
-    return lines
 
 
 def _entry(code: CodeType, module: ModuleType, name: str) -> Callable[[], object]:
@@ -170,7 +169,7 @@ def _entry(code: CodeType, module: ModuleType, name: str) -> Callable[[], object
     entry: Any = module.__dict__.get(name)
     if not callable(entry):
         raise RecordError(f"the module defines no function {name}")
-    if type(entry) is FunctionType and CodeInfo(entry.__code__, {}).is_generator:
+    if type(entry) is FunctionType and CodeInfo(entry.__code__).is_generator:
         raise RecordError(
             f"calling {name} only makes a generator or a coroutine: let the entry be a plain function that runs it"
             f" (`return list({name}())`, `return asyncio.run({name}())`)"
@@ -178,15 +177,15 @@ def _entry(code: CodeType, module: ModuleType, name: str) -> Callable[[], object
     return entry  # type: ignore[no-any-return]
 
 
-def _outcome(core: Core, error: BaseException | None) -> Outcome:
-    if core.stopped is not None:
-        return Outcome("truncated", core.stopped)
+def _outcome(run: Run, error: BaseException | None) -> Outcome:
+    if run.stopped is not None:
+        return Outcome("truncated", run.stopped)
     if issubclass(type(error), SystemExit):
         return Outcome("truncated", "exit")
     if issubclass(type(error), KeyboardInterrupt) and not _raised_by_program(error):
         assert error is not None
         raise error
-    if not core.ended:
+    if not run.engine.ended:
         return Outcome("truncated", "tracing was switched off")
     return Outcome("return" if error is None else "exception")
 
@@ -198,7 +197,7 @@ def _raised_by_program(error: BaseException | None) -> bool:
         trace = trace.tb_next
     if trace is None or trace.tb_frame.f_code.co_filename != FILENAME:
         return False
-    return CodeInfo(trace.tb_frame.f_code, {}).raises_at(trace.tb_lasti)
+    return CodeInfo(trace.tb_frame.f_code).raises_at(trace.tb_lasti)
 
 
 class _RawSink(io.RawIOBase):

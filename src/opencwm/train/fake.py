@@ -6,9 +6,7 @@ import os
 import random
 from dataclasses import dataclass
 
-import numpy as np
-
-from opencwm.train.data import Document
+from opencwm.train.data import Document, document
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class FakeSource:
     seed: int = 0
     fails_at: int | None = None
     dies_at: int | None = None
+    name: str = "fake"
 
     def __call__(self, index: int) -> list[Document]:
         if index == self.fails_at:
@@ -34,6 +33,5 @@ class FakeSource:
         made = []
         for _ in range(self.per_index):
             letters = [rng.randrange(97, 105) for _ in range(rng.randint(2, self.longest // 2))]
-            weights = [0.0] * len(letters) + [1.0] * len(letters)
-            made.append(Document(np.array(letters * 2, np.int32), np.array(weights, np.float32)))
+            made.append(document(letters * 2, [0.0] * len(letters) + [1.0] * len(letters), self.name, index))
         return made

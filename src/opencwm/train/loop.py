@@ -1,12 +1,12 @@
-"""The training loop: programs in, weights out. Read top to bottom: `train` is the run, the rest are its parts.
+"""The training loop: documents in, weights out. Read top to bottom: `train` is the run, the rest are its parts.
 
 Notable choices:
-- One loop for every stage; stages differ in `TrainConfig` alone. One device: a GPU if there is one (bfloat16
-  products), else the CPU (float32).
-- Resume is exact: a checkpoint holds model, optimiser, the data position with the documents in the packing buffer, and
+- One loop for every stage; stages differ in `TrainConfig` alone. The model is written for one device; `parallel`
+  divides it from outside, and the loop is the same on one core and under `torchrun`.
+- Resume is exact: a checkpoint holds model, optimiser, the data position with the documents in the packing buffers, and
   random states. On a CPU the losses after a kill equal those of a run without one, bit for bit.
 - Losses are read from the device once per `log_every` steps, and always before a checkpoint: a loss that is not a
-  number stops the run and is never saved.
+  number stops the run, names the documents, and is never saved.
 """
 
 from __future__ import annotations
@@ -14,187 +14,216 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from opencwm.config import load, resolved
-from opencwm.model.transformer import Transformer
-from opencwm.train import checkpoint
-from opencwm.train.data import DataError, Source, make_source
-from opencwm.train.loss import Hidden, micro_batches, token_loss
-from opencwm.train.meter import Meter
+from opencwm.train import checkpoint, state
+from opencwm.train.loss import Objective, micro_batches
+from opencwm.train.meter import Figures, Meter, PieceFigures
 from opencwm.train.optim import Optimiser, schedule
-from opencwm.train.pack import Batch, Packer, held_out
-from opencwm.train.run import Progress, TrainingError, build_model, export, open_run
+from opencwm.train.pack import Batch, Mixture, Packer, held_out
+from opencwm.train.parallel import World, loss_factor, parallelise, precision, world
+from opencwm.train.run import CHECKPOINTS, Progress, TrainingError, build_model, export, identity, open_run
 from opencwm.train.settings import TrainConfig
+from opencwm.train.streams import Opened, open_held_out, open_training
 
-__all__ = ["Progress", "TrainingError", "export", "main_train", "train"]
+__all__ = ["Progress", "TrainingError", "export", "train"]
 
 
 def train(
     config: TrainConfig,
     *,
     resume: bool = True,
-    source: Source | None = None,
-    held_out_source: Source | None = None,
+    mixture: Mixture | None = None,
+    held_out_mixture: Mixture | None = None,
     console: Console | None = None,
 ) -> Progress:
     """Run, or go on with, the training that `config` describes; returns when its steps are done or on Ctrl-C.
 
-    `source` and `held_out_source` replace what `config.data` names. Raises TrainingError (a loss that is not a number,
-    a run folder of another run), CheckpointError, DataError, and ConfigError for a model that cannot be built.
+    `mixture` and `held_out_mixture` replace what `config.data` names. Raises TrainingError (a loss that is not a
+    number, a run folder of another run), CheckpointError, DataError, StartError, and ConfigError for what cannot be
+    built.
     """
-    run, device = config.run, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with world(config.parallel) as place:
+        if not place.first:
+            console = Console(quiet=True)
+        return _train(config, resume, mixture, held_out_mixture, console or Console(highlight=False), place)
+
+
+def _train(
+    config: TrainConfig,
+    resume: bool,
+    mixture: Mixture | None,
+    held_out_mixture: Mixture | None,
+    console: Console,
+    place: World,
+) -> Progress:
+    run, device = config.run, place.device
     if run.threads:
         torch.set_num_threads(run.threads)
-    console = console or Console(highlight=False)
-    saved = open_run(config, resume, console)
-    progress = Progress(**saved.info["progress"]) if saved else Progress()
 
-    model = build_model(config.model, run.seed).to(device)
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    # What there is: a checkpoint to go on from, the data, the model.
+    lanes = place.lanes(config.data.lanes)
+    saved = open_run(config, resume, say, first=place.first)
+    progress = Progress(**saved.info["progress"]) if saved else Progress()
+    opened = open_training(config.data, saved.info["shards"] if saved else None, mixture)
+    for wrong in opened.wrong:
+        say(f"passed over: {wrong}")
+    objective = Objective(build_model(config.model, run.seed, opened.tokens.size).to(device))
+    model = objective.model
+    parallelise(objective, config.parallel, place)
     optimiser = Optimiser(model, config.optimiser)
     torch.manual_seed(run.seed)
     if saved:
-        model.load_state_dict(saved.parts["model"])
-        try:
-            optimiser.load(saved.parts["optimiser"])
-        except ValueError as error:
-            raise TrainingError(str(error)) from None
-        _restore_random(saved.parts["random"])
-    hidden: Hidden = torch.compile(model.hidden) if run.compile else model.hidden
-    micro_rows = config.micro_batch_tokens // config.data.sequence_length
-    packer = Packer(source or make_source(config.data), config.data, saved.parts["data"] if saved else None)
-    programs = run.eval_programs if progress.step < run.steps else 0
-    evaluation = held_out(held_out_source or make_source(config.data, "held-out"), config.data, programs)
+        state.read_model(saved, model, optimiser)
+        state.restore_random(saved)
+    elif config.start.path is not None:
+        say(f"starting from {state.start(config.start, model, optimiser, opened.tokens)}")
+    before = {number: saved.lane(number) for number in lanes} if saved else None
+    packer = Packer(opened.mixture, config.data, before, lanes=lanes, agree=place.sum)
+    items = run.eval_programs if progress.step < run.steps else 0
+    measured = held_out_mixture or open_held_out(config.data)
+    evaluation = held_out(measured, config.data, items) if measured.sources and items else None
+    saves = checkpoint.Checkpointer(run.folder / CHECKPOINTS, keep=run.keep)
 
     def save() -> None:
-        parts: dict[str, Any] = {"model": model.state_dict(), "optimiser": optimiser.state()}
-        parts |= {"data": packer.state(), "random": _random()}
-        info = {"identity": config.identity(), "progress": dataclasses.asdict(progress)}
-        checkpoint.save(run.folder / "checkpoints", progress.step, parts, info, keep=run.keep)
+        tensors = state.tensors(model, optimiser) | state.random_states()
+        saves.save(progress.step, tensors, packer.state(), _info(config, progress, opened))
 
-    meter = Meter(run.folder, step=progress.step, steps=run.steps, console=console)
-    pending: list[Tensor] = []
-    saved_step, reported = progress.step, dataclasses.replace(progress)
-    with packer, meter, _stop_signals() as stopped:
-        while progress.step < run.steps and not stopped:
+    meter = Meter(run, model.config, place, step=progress.step, console=console)
+    pending: list[Update] = []
+    saved_step = progress.step
+    with packer, meter, _stop_signals(place) as stopping:
+        while progress.step < run.steps and not stopping():
             started = time.monotonic()
-            batch = packer.batch(config.rows)
+            saves.check()
+            batch = packer.batch(run.tokens_per_batch)
             factor = schedule(progress.step, run.steps, config.optimiser)
-            figures = torch.zeros(2, device=device)  # loss, share of right tokens
+            weight = float(place.sum(np.array([batch.weight]))[0]) or 1.0
+            micro_rows = max(1, config.micro_batch_tokens // batch.tokens.shape[1])
+            pieces: list[PieceFigures] = []
             for piece in micro_batches(batch, micro_rows, device):
-                with _precision(device):
-                    loss_and_right = torch.stack(token_loss(hidden, model.logits, piece)) / batch.weight
-                loss_and_right[0].backward()  # type: ignore[no-untyped-call]
-                figures += loss_and_right.detach()
-            norm = optimiser.step(factor)
-            pending.append(torch.cat((figures, norm.reshape(1))))
+                with _products(config, device):
+                    loss, figures_U2 = objective(piece)
+                (loss * (loss_factor(place) / weight)).backward()
+                pieces.append(PieceFigures(piece.origins, piece.shares_U, figures_U2))
+            pending.append(Update(pieces, optimiser.step(factor)))
             progress.step += 1
-            progress.tokens += batch.tokens.size
-            progress.useful_tokens += batch.useful
-            progress.programs = packer.index
-            step, last = progress.step, progress.step == run.steps
-            meter.advance(step)
-            save_now = last or _due(step, run.checkpoint_every)
-            report_now = save_now or _due(step, run.log_every)
+            progress.tokens += batch.tokens.size * place.along("data")[1]
+            last = progress.step == run.steps
+            save_now = last or _due(progress.step, run.checkpoint_every)
+            report_now = save_now or _due(progress.step, run.log_every)
             if report_now:
-                loss, accuracy, gradient_norm = _read(pending, step, run.folder)  # waits for the device
+                figures = _read(pending, progress.step, config, place)  # waits for the device
                 pending.clear()
-            progress.seconds += time.monotonic() - started
+            seconds = time.monotonic() - started
+            progress.seconds += seconds
+            meter.advance(progress.step, batch, seconds)
             if report_now:
-                more = {"gradient_norm": gradient_norm, "learning_rate_factor": factor, "filled": batch.filled}
-                meter.report(step, {"loss": loss, "accuracy": accuracy, **_pace(progress, reported), **more})
-                reported = dataclasses.replace(progress)
-            if evaluation is not None and (last or _due(step, run.eval_every)):
-                progress.held_out_loss, progress.held_out_accuracy = evaluate(model, evaluation, micro_rows, device)
-                meter.evaluated(step, progress.held_out_loss, progress.held_out_accuracy)
+                counts = place.sum(np.array([packer.items, meter.useful]))
+                progress.programs, progress.useful_tokens = int(counts[0]), progress.useful_tokens + int(counts[1])
+                meter.report(progress, figures, packer.skipped, factor)
+            if evaluation is not None and (last or _due(progress.step, run.eval_every)):
+                found = evaluate(objective, evaluation, config, place)
+                progress.held_out_loss, progress.held_out_accuracy = found.loss, found.accuracy
+                meter.evaluated(progress.step, found)
             if save_now:
                 save()
-                saved_step = step
+                saved_step = progress.step
         if progress.step > saved_step:  # asked to stop
             if pending:
-                _read(pending, progress.step, run.folder)
+                _read(pending, progress.step, config, place)
             save()
             meter.say(f"stopped and saved after step {progress.step}: the same command goes on from there")
-    if config.export.folder is not None and progress.step >= run.steps:
-        export(run.folder, config.export.folder, dtype=config.export.dtype)
-        console.print(f"weights written to {config.export.folder}", markup=False, soft_wrap=True)
+        saves.wait()
+    if place.first and config.export.folder is not None and progress.step >= run.steps:
+        export(run.folder, config.export.folder)
+        say(f"weights written to {config.export.folder}")
     return progress
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update leaves to be read later: figures of each forward pass, and the gradient's norm."""
+
+    pieces: list[PieceFigures]
+    norm: Tensor
+
+    def complaint(self) -> str:
+        """What of it is not a number, and in which documents; empty if all is well."""
+        broken = [document for piece in self.pieces for document in piece.broken()]
+        if not broken:
+            norm = float(self.norm)
+            return "" if math.isfinite(norm) else f"gave a gradient norm of {norm}, with finite losses"
+        if len(broken) == sum(len(piece.origins) for piece in self.pieces):
+            return "gave the loss nan in every document: the update before it broke the weights"
+        names = ", ".join(f"{source} {index}" for source, index in broken[:5])
+        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+        return f"gave the loss nan, in {names}{more} (source and item)"
+
+
 @torch.no_grad()
-def evaluate(model: Transformer, batch: Batch, micro_rows: int, device: torch.device) -> tuple[float, float]:
-    """Mean loss (nats per predicted token) and share of right tokens."""
-    figures = torch.zeros(2, device=device)
-    for piece in micro_batches(batch, micro_rows, device):
-        with _precision(device):
-            figures += torch.stack(token_loss(model.hidden, model.logits, piece))
-    loss, right = (figures / batch.weight).tolist()
-    return loss, right
+def evaluate(objective: Objective, batch: Batch, config: TrainConfig, place: World) -> Figures:
+    """Held-out figures, of all and by source; each data-parallel process looks at its part of the rows."""
+    number, processes = place.along("data")
+    rows = -(-len(batch.tokens) // processes)  # the same number everywhere: layers are gathered together
+    own = np.arange(number * rows, (number + 1) * rows) % len(batch.tokens)
+    weights = batch.weights[own].copy()
+    weights[np.arange(number * rows, (number + 1) * rows) >= len(batch.tokens)] = 0
+    part = Batch(batch.tokens[own], batch.documents[own], weights, [batch.origins[row] for row in own])
+    pieces: list[PieceFigures] = []
+    micro_rows = max(1, config.micro_batch_tokens // batch.tokens.shape[1])
+    for piece in micro_batches(part, micro_rows, place.device):
+        with _products(config, place.device):
+            pieces.append(PieceFigures(piece.origins, piece.shares_U, objective(piece)[1]))
+    return Figures.gathered([pieces], place)
 
 
-def _read(pending: list[Tensor], step: int, folder: Path) -> tuple[float, float, float]:
-    """Mean loss, mean accuracy and last gradient norm of the updates up to `step`. Raises TrainingError for NaN."""
-    rows = torch.stack(pending).tolist()
-    for offset, figures in enumerate(rows):
-        if not all(math.isfinite(figure) for figure in figures):
-            kept = checkpoint.found(folder / "checkpoints")
-            left = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-            raise TrainingError(
-                f"step {step - len(rows) + offset + 1} gave the loss {figures[0]} and the gradient norm {figures[2]}; "
-                f"{left}: lower the learning rates or raise optimiser.warmup_steps, and start again"
-            )
-    losses, accuracies, norms = zip(*rows, strict=True)
-    return sum(losses) / len(rows), sum(accuracies) / len(rows), norms[-1]
+def _read(pending: list[Update], step: int, config: TrainConfig, place: World) -> Figures:
+    """The figures of the updates up to `step`. Raises TrainingError, on all processes, for one that is not a number."""
+    first = step - len(pending) + 1
+    complaints = [(first + n, told) for n, update in enumerate(pending) if (told := update.complaint())]
+    found = min((theirs[0] for theirs in place.gather(complaints) if theirs), default=None)
+    if found is not None:
+        kept = checkpoint.found(config.run.folder / CHECKPOINTS)
+        left = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        raise TrainingError(
+            f"step {found[0]} {found[1]}; {left}: look at the data (`cwm data peek`), lower the learning rates, or "
+            f"raise optimiser.warmup_steps, and start again"
+        )
+    return Figures.gathered([update.pieces for update in pending], place, [float(u.norm) for u in pending])
 
 
-def _pace(now: Progress, before: Progress) -> dict[str, float]:
-    """Speed and useful share between two points of a run, and what it has behind it."""
-    tokens, seconds = now.tokens - before.tokens, max(now.seconds - before.seconds, 1e-9)
-    return {
-        "useful": (now.useful_tokens - before.useful_tokens) / tokens,
-        "tokens_per_second": tokens / seconds,
-        "seconds_per_step": seconds / (now.step - before.step),
-        "tokens": now.tokens,
-        "programs": now.programs,
-        "seconds": now.seconds,
-    }
+def _info(config: TrainConfig, progress: Progress, opened: Opened) -> dict[str, object]:
+    tokens = {"tokenizer": opened.tokens.fingerprint, "vocabulary": opened.tokens.size}
+    return {"identity": identity(config), "progress": dataclasses.asdict(progress), "shards": opened.shards} | tokens
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _precision(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-
-
-def _random() -> dict[str, Tensor]:
-    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
-    return {"cpu": torch.get_rng_state(), **cuda}
-
-
-def _restore_random(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+def _products(config: TrainConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(config.parallel, device))
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is not empty once Ctrl-C or a termination was asked for; the second one kills as usual."""
+def _stop_signals(place: World) -> Iterator[Callable[[], bool]]:
+    """A function that says whether Ctrl-C or a termination was asked for, of any process; a second one kills."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield lambda: False
         return
 
     def note(number: int, frame: object) -> None:
@@ -205,23 +234,7 @@ def _stop_signals() -> Iterator[list[int]]:
     for number in before:
         signal.signal(number, note)
     try:
-        yield received
+        yield lambda: bool(received) if place.mesh is None else any(place.gather(bool(received)))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def main_train(config_path: Path, overrides: list[str], dry_run: bool) -> None:
-    """`cwm train`: read the configuration, then train or, on a dry run, print it.
-
-    Raises ConfigError; exits with code 4 and one line on standard error if the run fails.
-    """
-    config = load(TrainConfig, config_path, overrides)
-    if dry_run:
-        print(resolved(config), end="")
-        return
-    try:
-        train(config)
-    except (TrainingError, DataError, checkpoint.CheckpointError) as error:
-        print(f"cwm: {error}", file=sys.stderr)
-        raise SystemExit(4) from None

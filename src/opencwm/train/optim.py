@@ -5,14 +5,17 @@ Notable choices:
   the size that AdamW's has (`match_rms_adamw`), so both learning rates are on one scale.
 - Only hidden matrices decay; embeddings, norms and convolutions do not.
 - The schedule depends on (step, steps) alone: in the constant phase `steps` may be lowered or raised on resume.
+- The state is told by the parameters' names, so that it can be saved and loaded on any number of processes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from opencwm.train.settings import OptimiserSettings
 
@@ -25,8 +28,15 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 def schedule(step: int, steps: int, settings: OptimiserSettings) -> float:
-    """Factor of the learning rates for update `step` (0-based) of `steps`: warm-up, constant, linear to 0."""
+    """Factor of the learning rates for update `step` (0-based) of `steps`."""
     rise = (step + 1) / settings.warmup_steps if settings.warmup_steps else 1.0
+    if settings.schedule == "constant":
+        return min(1.0, rise)
+    if settings.schedule == "cosine":
+        horizon = settings.horizon_steps or steps
+        done = min(1.0, (settings.first_step + step) / max(1, horizon))
+        fall = settings.final_share + (1 - settings.final_share) * (1 + math.cos(math.pi * done)) / 2
+        return min(1.0, rise) * fall
     decay_steps = steps * settings.decay_share
     fall = (steps - step) / (decay_steps + 1)
     return max(0.0, min(1.0, rise, fall))
@@ -36,8 +46,9 @@ class Optimiser:
     """One or two torch optimisers moved as one."""
 
     def __init__(self, model: nn.Module, settings: OptimiserSettings) -> None:
+        self._names = {id(parameter): name for name, parameter in model.named_parameters()}  # tied weights come once
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._clip = settings.clip or float("inf")
+        self._clip = settings.clip
         matrices = hidden_matrices(model)
         chosen = {id(matrix) for matrix in matrices}
         rest = [parameter for parameter in self._parameters if id(parameter) not in chosen]
@@ -64,7 +75,10 @@ class Optimiser:
 
         Returns the gradient's norm before clipping, on the device.
         """
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        norm = gradient_norm(self._parameters)
+        if self._clip:
+            gradients = [local(parameter.grad) for parameter in self._parameters if parameter.grad is not None]
+            torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
         for optimiser, rate in zip(self._all, self._rates, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
@@ -72,19 +86,48 @@ class Optimiser:
             optimiser.zero_grad(set_to_none=True)
         return norm
 
-    def state(self) -> list[dict[str, Any]]:
-        """What `load` takes: tensors and plain values."""
-        return [optimiser.state_dict() for optimiser in self._all]
+    def state(self) -> dict[str, Tensor]:
+        """All moments by name, `PARAMETER/MOMENT`; those of a parameter that has not moved yet are zeros.
 
-    def load(self, state: list[dict[str, Any]]) -> None:
-        """Take over the moments of a saved state; rates and the other settings stay those of this optimiser.
-
-        Raises ValueError if it belongs to another kind of optimiser or another model.
+        The tensors are the optimiser's own: a checkpoint may be read into them.
         """
-        if len(state) != len(self._all):
-            raise ValueError("the checkpoint has another optimiser.kind: keep the kind, or choose another run.folder")
-        for optimiser, saved in zip(self._all, state, strict=True):
-            own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
-            optimiser.load_state_dict(saved)
-            for group, settings in zip(optimiser.param_groups, own, strict=True):
-                group.update(settings)
+        found: dict[str, Tensor] = {}
+        for optimiser in self._all:
+            for group in optimiser.param_groups:
+                for parameter in group["params"]:
+                    state = optimiser.state[parameter]
+                    if not state:
+                        state.update(_fresh(optimiser, parameter))
+                    for key, value in state.items():
+                        found[f"{self._names[id(parameter)]}/{key}"] = value
+        return found
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """Euclidean norm of all gradients, over all processes that hold parts of them."""
+    squares: dict[object, list[Tensor]] = {}
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None:
+            key = (gradient.device_mesh, gradient.placements) if isinstance(gradient, DTensor) else None
+            squares.setdefault(key, []).append(gradient)
+    norms = [_whole(nn.utils.get_total_norm(group)) for group in squares.values()]
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _fresh(optimiser: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """The moments that the optimiser gives a parameter on its first step."""
+    if isinstance(optimiser, torch.optim.Muon):
+        return {"momentum_buffer": torch.zeros_like(parameter, memory_format=torch.preserve_format)}
+    device = parameter.device if optimiser.param_groups[0]["fused"] else None
+    zeros = {key: torch.zeros_like(parameter, memory_format=torch.preserve_format) for key in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), dtype=torch.float32, device=device), **zeros}

@@ -1,15 +1,15 @@
 """`Decoder`: one legal token at a time out of a model, into frames with how sure it is of each.
 
 Notable choices:
-- Greedy among the tokens that the constraint allows; a token that is the only legal one waits and is fed together with
-  the next one that needs a choice, so it costs no forward pass of its own.
+- Greedy among the tokens that the constraint allows, unless it is told to draw; a token that is the only legal one
+  waits and is fed together with the next one that needs a choice, so it costs no forward pass of its own.
 - Probabilities are those among legal tokens. The chance that a value ends where it ended belongs to the value; which
   token follows belongs to the next frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,6 +20,22 @@ from opencwm.trace.frames import Frame
 from opencwm.world.protocol import Prediction
 
 MAX_VALUE_TOKENS = 400
+
+
+Draw = Callable[[torch.Tensor], int]
+
+
+def drawing(temperature: float, seed: int) -> Draw | None:
+    """A way to draw one of several probabilities, the same for the same seed; None, the greatest, at temperature 0."""
+    if temperature <= 0:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(chances: torch.Tensor) -> int:
+        sharpened = (chances.clamp_min(1e-30).log() / temperature).softmax(0)
+        return int(torch.multinomial(sharpened, 1, generator=generator))
+
+    return draw
 
 
 class EndlessValue(RuntimeError):
@@ -74,18 +90,21 @@ class Taker:
 class Decoder(Taker):
     """A session and a constraint in step; `prompt` holds the tokens that both begin with.
 
-    `forwards` counts the model's forward passes.
+    `forwards` counts the model's forward passes. `draw` picks one of several probabilities (None: the greatest).
     """
 
-    def __init__(self, session: Session, constraint: Constraint, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, session: Session, constraint: Constraint, prompt: Sequence[int], *, draw: Draw | None = None
+    ) -> None:
         super().__init__(constraint)
+        self.draw = draw
         self.session = session
         self.pending = list(prompt)
         self.forwards = 0
         self._logits_V: torch.Tensor | None = None
 
     def choose(self) -> tuple[int, float, float]:
-        """The most likely legal token, its probability, and the probability that an open value ends here.
+        """The most likely (or a drawn) legal token, its probability, and the probability that an open value ends here.
 
         Raises ContextFull and EndlessValue.
         """
@@ -93,7 +112,7 @@ class Decoder(Taker):
         if len(ids) == 1:
             return ids[0], 1.0, 1.0
         chances = torch.softmax(self.logits()[ids], 0)
-        best = int(chances.argmax())
+        best = int(chances.argmax()) if self.draw is None else self.draw(chances)
         ending = 1.0
         if self.constraint.reader.state == "value":
             ending = sum(p for token, p in zip(ids, chances.tolist(), strict=True) if token not in VALUE_TOKENS)

@@ -1,12 +1,16 @@
 """`LocalWorld`: a model in this process that predicts runs.
 
-Notable choice: a run that outgrows the context goes on from a snapshot, the call stack with all locals and the latest
-frames, so its length is not bounded by the model's context.
+Notable choices:
+- A run that outgrows the context goes on from a snapshot, the call stack with all locals and the latest frames, so its
+  length is not bounded by the model's context.
+- A model whose vocabulary is an earlier, smaller one is given programs in that vocabulary, and only its own tokens are
+  ever offered to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,15 +19,15 @@ import torch
 from opencwm.codec.compact import Encoder
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.errors import CodecError
-from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.codec.tokenizer import FIRST_SIZE, SIZE
 from opencwm.model.compact_constraint import Constraint
 from opencwm.model.runner import Runner
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
-from opencwm.world.decoder import Decoder, EndlessValue, Score
-from opencwm.world.protocol import Prediction, Runnable, WorldError
+from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
+from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
 
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
@@ -39,12 +43,13 @@ class LocalWorld:
     def __init__(
         self, model: Transformer, *, name: str = "model", max_tokens: int = CONTEXT_TOKENS, python: str = "3.11"
     ) -> None:
-        if model.config.vocab_size < VOCABULARY.size:
+        if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
-                f"the model has {model.config.vocab_size} tokens, the compact codec {VOCABULARY.size}: "
-                "these weights are for another version; train again or take this version's weights"
+                f"the model has {model.config.vocab_size} tokens, the compact codec at least {FIRST_SIZE}: "
+                "these weights are for another codec; train again or take this version's weights"
             )
         self.model = model.eval()
+        self.size = min(model.config.vocab_size, SIZE)
         self.runner = Runner(model)
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
@@ -75,17 +80,39 @@ class LocalWorld:
             python=str(info.get("python", "3.11")),
         )
 
-    def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> CompactRun:
-        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context."""
-        return CompactRun(self, self._given(program.context, program.entry_line, prefix))
+    def run(
+        self,
+        program: Runnable,
+        *,
+        prefix: Sequence[Frame] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        reuse: Run | None = None,
+    ) -> CompactRun:
+        """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context.
+
+        With a temperature the run is drawn, the same one for the same seed; at 0 it is the most likely one, token by
+        token. `reuse` is a run of this world that is not needed any more: what both have in common is not read again.
+        """
+        spare = reuse.decoder if isinstance(reuse, CompactRun) else None
+        session = spare.session if isinstance(spare, Decoder) else None
+        start = partial(self.start, draw=drawing(temperature, seed), spare=session)
+        return CompactRun(start, self._given(program.context, program.entry_line, prefix))
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
 
-    def start(self, given: Trace) -> Decoder:
-        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
-        ids, constraint = opened(given, self.max_tokens)
-        return Decoder(Session(self.runner, max_tokens=self.max_tokens), constraint, ids)
+    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
+        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
+
+        It takes over `spare`, and reads only what that has not read already.
+        """
+        ids, constraint = opened(given, self.max_tokens, self.size)
+        session = spare or Session(self.runner, max_tokens=self.max_tokens)
+        pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
+        known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
+        session.rewind(known)
+        return Decoder(session, constraint, ids[known:], draw=draw)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
@@ -94,7 +121,7 @@ class LocalWorld:
         its own frame is complete, and then returns to the truth.
         """
         try:
-            chunks = Encoder(trace).chunks
+            chunks = Encoder(trace, self.size).chunks
         except CodecError as error:
             raise WorldError(f"the trace has no compact form: {error}") from None
         decoder = self.start(self._given(program.context, program.entry_line, ()))
@@ -106,13 +133,15 @@ class LocalWorld:
         return predictions
 
 
-def opened(given: Trace, max_tokens: int) -> tuple[list[int], Constraint]:
+def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
     """Tokens of the frames of `given`, all of them if they leave room, else the latest, and what may follow them.
+
+    `size`: tokens of the vocabulary that the model has.
 
     Raises WorldError if the source does not fit the context.
     """
     try:
-        encoder = Encoder(given)
+        encoder = Encoder(given, size)
     except CodecError as error:
         raise WorldError(f"cannot write this program in compact form: {error}") from None
     start = encoder.latest(max_tokens * 3 // 4)
@@ -125,7 +154,7 @@ def opened(given: Trace, max_tokens: int) -> tuple[list[int], Constraint]:
             f"the source and one state exceed the model's context of {max_tokens} tokens: predict a shorter program"
         )
     ids = encoder.window(start, len(given.frames), ending=False).ids
-    reader = Reader.from_prompt(ids)
+    reader = Reader.from_prompt(ids, size)
     constraint = Constraint(reader)
     for token in ids[reader.offset :]:
         constraint.push(token)
@@ -141,20 +170,17 @@ class Stepper(Protocol):
     def step(self) -> list[Prediction]: ...
 
 
-class Starter(Protocol):
-    """Where runs of compact tokens come from: a model in this process, or a server."""
-
-    def start(self, given: Trace) -> Stepper: ...
-
-
 class CompactRun:
-    """Frames as a model writes them; `outcome` is set at the end."""
+    """Frames as a model writes them, in this process or behind a server; `outcome` is set at the end.
 
-    def __init__(self, world: Starter, given: Trace) -> None:
-        self.world = world
+    `start` gives what writes on after a trace. Raises what it raises.
+    """
+
+    def __init__(self, start: Callable[[Trace], Stepper], given: Trace) -> None:
+        self._start = start
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
-        self.decoder = world.start(given)
+        self.decoder = start(given)
         self.tokens = 0
         self._frames = list(given.frames)
         self._ready: list[Prediction] = []
@@ -197,7 +223,7 @@ class CompactRun:
         self._restarted_at = len(self._frames)
         try:
             if not stuck:
-                self.decoder = self.world.start(given)
+                self.decoder = self._start(given)
                 return
         except WorldError:
             pass

@@ -27,8 +27,8 @@ ALTERNATIVES = 50
 class RemoteDecoder(Taker):
     """Goes on after the frames of `given`. `requests` counts what was asked of the server."""
 
-    def __init__(self, endpoint: Endpoint, model: str, given: Trace, *, max_tokens: int) -> None:
-        self.ids, constraint = opened(given, max_tokens)
+    def __init__(self, endpoint: Endpoint, model: str, given: Trace, *, max_tokens: int, size: int) -> None:
+        self.ids, constraint = opened(given, max_tokens, size)
         super().__init__(constraint)
         self.endpoint, self.model, self.max_tokens = endpoint, model, max_tokens
         self.requests = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Literal
 
 from opencwm.programs.program import Program
 from opencwm.programs.write import (
@@ -19,23 +20,37 @@ from opencwm.programs.write import (
     idioms_text,
     leaves,
 )
+from opencwm.programs.write.grammar import Grammar
+from opencwm.programs.write.rules import using
 from opencwm.programs.write.shapes import compose
 
-__all__ = ["stream", "write"]
+__all__ = ["Kind", "stream", "write"]
 
 # importing these fills the grammar and the register of idioms
 _REGISTERED = (forms, leaves, idioms_collections, idioms_lists, idioms_numbers, idioms_scanning, idioms_text)
 
 
-def write(rng: random.Random, *, difficulty: float | None = None) -> Program:
+Kind = Literal["drills", "programs", "exceptions"]
+
+
+def write(
+    rng: random.Random, *, difficulty: float | None = None, only: Kind | None = None, grammar: Grammar | None = None
+) -> Program:
     """A program from a random state, and from nothing else.
 
     `difficulty` in [0, 1] sets the number of statements, their nesting and the depth of expressions; None samples it,
-    easy programs included. Raises ValueError outside of the range.
+    easy programs included. `only`: drills (operations alone), whole programs, or programs about exceptions, half of
+    which raise; None mixes drills and programs, more drills the easier. `grammar`: other weights than the usual ones
+    (see `frequencies.py`). Raises ValueError for a difficulty outside of the range.
     """
     if difficulty is not None and not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty is {difficulty}, give a number from 0 to 1, or None to sample it")
-    source, call = compose(rng, rng.random() ** 0.8 if difficulty is None else difficulty)
+    difficulty = rng.random() ** 0.8 if difficulty is None else difficulty
+    if grammar is None:
+        source, call = compose(rng, difficulty, only)
+    else:
+        with using(grammar):
+            source, call = compose(rng, difficulty, only)
     return Program(source, call)
 
 

@@ -1,4 +1,4 @@
-"""Drills: one method, operator or builtin alone, or two side by side, over the full range of its arguments.
+"""Drills: one method, operator or builtin alone, or a few side by side, over the full range of their arguments.
 
 Notable choice: a drill takes the grammar's rules evenly, not by how common they are, because a small model learns a
 method only by seeing it; the operands become arguments of the call as needed.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 
-from opencwm.programs.write import names
 from opencwm.programs.write.rules import GRAMMAR
 from opencwm.programs.write.writer import Writer
 
@@ -18,35 +17,30 @@ _RETURNED = ("str", "int", "bool", "strs", "ints")
 
 
 def drill(rng: random.Random, difficulty: float) -> tuple[str, str]:
-    """Source and call of a function around one rule of the grammar."""
-    writer = Writer(rng, depth=1, room=4)
-    writer.on_demand = True
-    rule = rng.choice(_RULES)
-    if rule.form is not None:
-        writer.argument(rng.choice(("str", "ints", "strs", "counts")))
-    text = writer.expand(rule, int(rng.random() < 0.35 + 0.3 * difficulty))[0]
+    """Source and call of a function around one rule of the grammar, or some beside each other."""
+    writer = Writer(rng, depth=1, room=8)
+    count = rng.choices((1, 2, 3, 4), (12, 34, 34, 20))[0]
+    texts: list[str] = []
+    for _ in range(count):
+        rule = rng.choice(_RULES)
+        writer.on_demand = len(writer.arguments) < 4
+        writer.recent.clear()
+        if rule.form is not None and not writer.scope:
+            writer.argument(rng.choice(("str", "ints", "strs", "counts")))
+        text = writer.expand(rule, int(rng.random() < 0.25 + 0.3 * difficulty))[0]
+        if rule.result in ("strset", "intset"):
+            text = f"sorted({text})"
+        if rng.random() < (0.25 if count == 1 else 0.5):
+            variable = writer.define(rule.result if rule.result not in ("strset", "intset") else "ints")
+            writer.emit(f"{variable.name} = {text}")
+            text = variable.name
+        texts.append(text)
     writer.on_demand = False
     writer.recent.clear()
-    if rule.result in ("strset", "intset"):
-        text = f"sorted({text})"
-    choice = rng.random()
-    if choice < 0.2:
-        text = _side_by_side(writer, text)
-    elif choice < 0.42 + 0.4 * difficulty:
+    if count == 1 and rng.random() < 0.3 + 0.3 * difficulty:
         variable = writer.define(rule.result if rule.result not in ("strset", "intset") else "ints")
-        writer.emit(f"{variable.name} = {text}")
-        text = variable.name if rng.random() < 0.3 else writer.about(variable, rng.choice(_RETURNED), 1)
-    writer.emit(f"return {text}")
-    name = names.function_name(rng, writer.used)
-    header = f"def {name}({', '.join(v.name for v, _ in writer.arguments)}):"
-    return "\n".join((header, *writer.lines)), f"{name}({', '.join(text for _, text in writer.arguments)})"
-
-
-def _side_by_side(writer: Writer, text: str) -> str:
-    """The drilled expression beside another one about the same arguments, as a tuple or a list."""
-    texts = [text]
-    for _ in range(1 if writer.chance(0.7) or not writer.scope else 2):
-        variable = writer.rng.choice(writer.scope) if writer.scope else None
-        texts.append(writer.about(variable, writer.choose(*_RETURNED), 0) if variable else text)
+        writer.emit(f"{variable.name} = {texts[0]}")
+        texts = [writer.about(variable, rng.choice(_RETURNED), 1)]
     joined = ", ".join(texts)
-    return joined if writer.chance(0.6) else f"[{joined}]"
+    writer.emit(f"return {joined if count == 1 or writer.chance(0.7) else f'[{joined}]'}")
+    return writer.signature()

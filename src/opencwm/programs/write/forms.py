@@ -17,11 +17,15 @@ _ITEMS = {
     "str": ("char", "char"), "word": ("char", "char"), "digits": ("char", "char"), "ints": ("int", "item"),
     "tints": ("int", "item"), "row": ("int", "item"), "strs": ("word", "word"), "tstrs": ("word", "word"),
     "rows": ("row", "row"), "counts": ("word", "key"), "words": ("word", "key"), "names": ("int", "item"),
-    "table": ("int", "item"), "groups": ("word", "key"),
+    "table": ("int", "item"), "groups": ("word", "key"), "floats": ("float", "float"), "bytes": ("int", "item"),
+    "intset": ("int", "item"),
 }  # fmt: skip
 _VALUES = {"counts": ("int", "val"), "words": ("word", "val"), "names": ("word", "val"), "table": ("int", "val"),
            "groups": ("row", "val"), "pairs": ("int", "val")}  # fmt: skip
-_ITERABLE = ("str", "ints", "strs", "tints", "tstrs", "counts", "words", "names", "table", "groups", "pairs", "rows")
+_ITERABLE = (
+    "str", "ints", "strs", "tints", "tstrs", "counts", "words", "names", "table", "groups", "pairs", "rows", "floats",
+    "bytes",
+)  # fmt: skip
 
 
 def iterable(writer: Writer, types: tuple[str, ...] = _ITERABLE, *, without: Variable | None = None) -> Variable | None:
@@ -293,7 +297,15 @@ def _format(writer: Writer, result: str, depth: int) -> tuple[str, int]:
     return repr(separator.join("{}" for _ in texts)) + f".format({', '.join(texts)})", POSTFIX
 
 
+def _set_comprehension(writer: Writer, result: str, depth: int) -> tuple[str, int]:
+    parts = _parts(writer, depth, "cell" if result == "intset" else "shown")
+    if parts is None:
+        return writer.literal(result)
+    return f"{{{parts[0]} for {parts[1]}}}", POSTFIX
+
+
 FORMS.update(
+    setcomp=_set_comprehension,
     item=_item, comprehension=_comprehension, join=_join, sum=_sum, dict=_dict, quantifier=_quantifier,
     fstring=_fstring, percent=_percent, format=_format,
 )  # fmt: skip

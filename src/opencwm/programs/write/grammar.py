@@ -13,8 +13,10 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from opencwm.programs.write.style import mark_modules
 
 POSTFIX = 12
 """Level of names, calls, subscripts, displays: what needs no parentheses as a receiver."""
@@ -31,8 +33,24 @@ _ACCEPTED: dict[str, tuple[str, ...]] = {
     "int": ("int",),
     "number": ("int",),
     "row": ("row", "ints"),
-    "any": ("int", "str", "ints", "strs", "counts", "bool", "char", "tints", "word", "digits", "names", "sub"),
-    "sized": ("str", "ints", "strs", "counts", "names", "words", "tints", "groups", "strset", "rows", "word", "pairs"),
+    "any": ("int", "str", "ints", "strs", "counts", "bool", "char", "tints", "word", "digits", "names", "sub", "float"),
+    "sized": (
+        "str",
+        "ints",
+        "strs",
+        "counts",
+        "names",
+        "words",
+        "tints",
+        "groups",
+        "strset",
+        "rows",
+        "word",
+        "pairs",
+        "intset",
+        "floats",
+        "bytes",
+    ),
     "seq": ("str", "ints", "strs", "tints", "tstrs", "word"),
     "plainstr": ("str", "word", "digits"),
 }
@@ -101,7 +119,14 @@ class Grammar:
             for result, lines in table.items():
                 for line in lines.strip().splitlines():
                     weight, template = line.strip().split(" ", 1)
-                    self._add(parse(result, float(weight), template))
+                    self._add(parse(result, float(weight), mark_modules(template)))
+
+    def reweighted(self, weight: Callable[[Rule], float]) -> Grammar:
+        """A grammar of the same rules with other weights."""
+        other = Grammar(())
+        for rule in self.rules:
+            other._add(replace(rule, weight=weight(rule)))
+        return other
 
     def _add(self, rule: Rule) -> None:
         self.rules.append(rule)

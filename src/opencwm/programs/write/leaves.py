@@ -233,6 +233,26 @@ def _string_key(writer: Writer) -> str:
     return body.replace("{}", name)
 
 
+_PATTERNS = (
+    r"r'\d+'", r"r'[aeiou]'", r"r'\w+'", r"r'\s+'", r"r'[a-c]'", r"r'[^a-z]'", r"r'(.)\1'", r"r'\d'", r"r'[A-Z]'",
+    r"r'\W'", r"'a+'", r"'[,;]'", r"r'\b\w'", r"r'^\w'", r"r'.$'", r"r'[a-z]{2}'", r"r'(\w)(\d)'", r"'x|y'",
+)  # fmt: skip
+
+_ERRORS = (
+    "ValueError", "ValueError", "ValueError", "KeyError", "KeyError", "IndexError", "TypeError", "TypeError",
+    "RuntimeError", "RuntimeError", "ZeroDivisionError", "AttributeError", "NotImplementedError", "ArithmeticError",
+    "OverflowError", "LookupError", "AssertionError", "StopIteration", "StopAsyncIteration", "NameError",
+    "UnboundLocalError", "ImportError", "ModuleNotFoundError", "OSError", "FileNotFoundError", "FileExistsError",
+    "PermissionError", "TimeoutError", "ConnectionError", "EOFError", "MemoryError", "RecursionError", "BufferError",
+    "FloatingPointError", "ReferenceError", "SystemError", "SyntaxError", "IndentationError", "UnicodeError", "Warning",
+    "UserWarning", "DeprecationWarning", "RuntimeWarning", "InterruptedError", "IsADirectoryError", "Exception",
+    "NotADirectoryError", "BrokenPipeError", "ProcessLookupError", "ChildProcessError", "BlockingIOError", "TabError",
+    "FutureWarning", "ImportWarning", "UnicodeWarning", "BytesWarning", "ResourceWarning", "SyntaxWarning",
+    "PendingDeprecationWarning", "EncodingWarning", "ConnectionResetError", "ConnectionRefusedError",
+    "ConnectionAbortedError", "BaseException", "EnvironmentError", "IOError",
+    "GeneratorExit", "UnicodeError", "UnicodeError",
+)  # fmt: skip
+
 _register("sub", _sub, "sub")
 _register("sep", lambda writer: repr(values.separator(writer.rng)), "sub")
 _register("sepn", _sepn, "sub")
@@ -250,6 +270,7 @@ _register("itself", _itself)
 _register("small", _number(1, 2, 3, 4, 5, 2, 3, 1), "int")
 _register("zero", _number(0, 0, 1, 1, 2))
 _register("bit", _number(0, 1))
+_register("half", _number(2, 4, 5, 8, 10))
 _register("two", _number(2, 2, 3))
 _register("step", _number(1, 2, 2, 3))
 _register("part", _number(0, 1, 2, -1))
@@ -262,6 +283,16 @@ _register("width", _number(3, 4, 5, 6, 8, 10, 12), "int")
 _register("arith", _code("+", "-", "*", "+", "*", "%", "//"))
 _register("class", _code("int", "str", "list", "(int, str)", "dict", "bool"))
 _register("slice", _slice)
+_register("error", _code(*_ERRORS))
+_register("oneclass", _code("int", "str", "list", "dict", "tuple", "float", "set", "bool", "bytes"))
+_register("attribute", _text("upper", "append", "items", "keys", "add", "join", "real", "size", "decode", "sort"))
+_register("textmethod", _text("upper", "lower", "title", "strip", "swapcase", "capitalize"))
+_register("intspec", _text("d", "04d", ">6", "<5", "^7", "x", "b", "o", "+d", ",", "_", "#x", "08b", "e"))
+_register("strspec", _text(">8", "<8", "^8", "*^9", ".3", "-<6", "10", "_>5"))
+_register("base", _number(8, 10, 16, 36, 12))
+_register("regex", _code(*_PATTERNS))
+_register("bsub", lambda writer: repr(values.short(writer.rng, writer.pool).encode("ascii", "ignore") or b"a"))
+_register("bfill", lambda writer: repr(writer.choose("*", "-", "0", "#", "_", " ").encode()))
 _register("bounded", _bounded)
 _register("cut", _cut)
 _register("maketrans", _maketrans)

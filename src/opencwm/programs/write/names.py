@@ -48,6 +48,7 @@ BY_TYPE: dict[str, tuple[str, ...]] = {
     "index": ("i", "j", "k", "idx", "index", "pos", "p"),
     "count": ("count", "total", "result", "cnt", "score", "c", "acc", "ans", "num", "res", "counter"),
     "float": ("rate", "ratio", "price", "x", "avg", "value"),
+    "floats": ("values", "prices", "rates", "data", "weights", "samples"),
     "bool": ("flag", "found", "ok", "valid", "is_valid", "done", "seen_any", "reverse", "strict"),
     "str": (
         "text",

@@ -63,17 +63,23 @@ def _use(writer: Writer, over: Variable, call: str, result: str) -> None:
 
 def _step(writer: Writer, x: Variable, result: str) -> None:
     """The body of a helper over one item: one expression, or two by a test."""
+    first = ""
     wanted = {"word": "shown", "int": "cell"}.get(result, result)
     if writer.chance(0.55):
         writer.open(f"if {writer.about(x, 'bool', 0)}:")
-        writer.emit(f"return {writer.about(x, wanted, 1)}")
+        first = writer.about(x, wanted, 1)
+        writer.emit(f"return {first}")
         writer.close()
     elif writer.chance(0.25):
         extra = local(writer, "word" if result == "word" else "int", "val")
         writer.emit(f"{extra.name} = {writer.about(x, 'shown' if result == 'word' else 'cell', 1)}")
         writer.emit(f"return {writer.about(extra, wanted, 0)}")
         return
-    writer.emit(f"return {writer.about(x, wanted, 1) if writer.chance(0.8) or result == 'bool' else x.name}")
+    for _ in range(4):
+        text = writer.about(x, wanted, 1) if writer.chance(0.8) or result == "bool" else x.name
+        if text != first:
+            break
+    writer.emit(f"return {text}")
 
 
 def _result(x: Variable, rng: random.Random) -> str:

@@ -205,5 +205,8 @@ COLLECTIONS: dict[str, str] = {
         2 len({row!})
         3 sum({row!})
         1 max({row!}, default=0)
+        2 int({float!})
+        2 round({float!} * {factor})
+        1 int({float!} // 1)
         """,
 }

@@ -167,6 +167,9 @@ TEXT: dict[str, str] = {
         1 ','.join(map(str, {row!}))
         1 '%d,' % {int!}
         1 '%02d' % {int!}
+        2 str({float!})
+        2 f'{{{float$}:.1f}}'
+        1 str(round({float!}, 1))
         """,
     "steady": """
         5 {plainstr$}[1:]

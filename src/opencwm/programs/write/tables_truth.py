@@ -93,7 +93,7 @@ NUMBERS: dict[str, str] = {
         1 min({int!}, {small})
         """,
     "float": """
-        2 {int!} / {modulus}
+        2 {int!} / {half}
         1 round({int!} / {modulus}, {zero})
         2 {float!} * {factor}
         2 {float!} + {int}

@@ -1,9 +1,9 @@
 """Literal values by type: the arguments of calls and the constants in code.
 
-Types are the writer's own short names: `int`, `bool`, `float`, `str`, `digits` (a string of digits), `sub` (one or two
-characters), `char`, `bytes`; `ints` and `strs` (lists), `rows` (list of lists of int), `pairs` (list of (str, int)),
-`tints` and `tstrs` (tuples), `counts` (dict str to int), `names` (int to str), `words` (str to str), `table` (int to
-int), `groups` (str to list of int), `strset`, `intset`.
+Types are the writer's own short names: `int`, `bool`, `float`, `str`, `word`, `digits` (a string of digits), `sub` (one
+or two characters), `char`, `bytes`; `ints`, `floats` and `strs` (lists), `rows` (list of lists of int), `pairs` (list
+of (str, int)), `tints` and `tstrs` (tuples), `counts` (dict str to int), `names` (int to str), `words` (str to str),
+`table` (int to int), `groups` (str to list of int), `strset`, `intset`.
 
 Notable choice: a value may be drawn from a pool of what the program has already (letters of its text, keys of its
 dict), so that searches hit about as often as they miss.
@@ -202,6 +202,20 @@ def _strs(rng: random.Random) -> list[str]:
     return [word(rng) for _ in range(length(rng))]
 
 
+def _float(rng: random.Random) -> float:
+    """Mostly a few binary or decimal places; now and then a whole, tiny, large or special number."""
+    choice = rng.random()
+    if choice < 0.4:
+        return rng.choice((0.5, 1.5, 2.0, 2.5, 0.25, 10.0, 3.75, -1.5, 1.0, 0.0, -0.5, 7.25, 12.5))
+    if choice < 0.93:
+        return round(rng.uniform(-20, 100), rng.choice((1, 1, 2, 2, 3)))
+    return rng.choice((1e-05, 1e16, 1e22, 123456.789, 0.1, 99.99, 1e3, -0.0, float(rng.randint(-9999, 9999))))
+
+
+def _few(rng: random.Random) -> int:
+    return rng.choices((0, 1, 2, 3, 4, 5, 6), (2, 8, 20, 28, 22, 14, 6))[0]
+
+
 def make(rng: random.Random, type_: str, pool: Sequence[str] = ()) -> object:
     """A value of one of the writer's types (see the module's docstring); `pool` as in `short`."""
     return _MAKERS[type_](rng, pool)
@@ -210,12 +224,14 @@ def make(rng: random.Random, type_: str, pool: Sequence[str] = ()) -> object:
 _MAKERS: dict[str, Callable[[random.Random, Sequence[str]], object]] = {
     "int": lambda r, p: integer(r),
     "bool": lambda r, p: r.random() < 0.5,
-    "float": lambda r, p: r.choice((0.5, 1.5, 2.0, 2.5, 0.25, 10.0, 3.75, -1.5)),
+    "float": lambda r, p: _float(r),
+    "floats": lambda r, p: [_float(r) for _ in range(length(r))],
     "str": lambda r, p: text(r),
+    "word": lambda r, p: word(r),
     "digits": lambda r, p: digits(r),
     "sub": lambda r, p: short(r, p),
     "char": lambda r, p: short(r, p)[:1] or "a",
-    "bytes": lambda r, p: word(r).encode("ascii"),
+    "bytes": lambda r, p: (word(r) if r.random() < 0.6 else _punctuated(r)).encode("ascii"),
     "ints": lambda r, p: _ints(r),
     "strs": lambda r, p: _strs(r),
     "rows": lambda r, p: [[r.randint(0, 9) for _ in range(r.randint(1, 3))] for _ in range(r.randint(1, 3))],
@@ -229,8 +245,8 @@ _MAKERS: dict[str, Callable[[random.Random, Sequence[str]], object]] = {
     "groups": lambda r, p: {
         key(r, p): [r.randint(0, 9) for _ in range(r.randint(0, 3))] for _ in range(r.randint(0, 3))
     },
-    "strset": lambda r, p: {short(r, p)[:1] or "a" for _ in range(r.randint(1, 4))},
-    "intset": lambda r, p: {r.randint(0, 9) for _ in range(r.randint(1, 4))},
+    "strset": lambda r, p: {(short(r, p)[:1] or "a") if r.random() < 0.7 else word(r) for _ in range(_few(r))},
+    "intset": lambda r, p: {r.randint(-3, 12) for _ in range(_few(r))},
 }
 
 

@@ -4,7 +4,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
-from opencwm.debug import repl
+from opencwm.debug.session import Mode, Session
+from opencwm.debug.sources import Sources
+from opencwm.debug.terminal import prompt
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.trace.recorder import record
@@ -26,8 +28,9 @@ PROGRAM = Program.parse(SOURCE, "f(['ab', 'c'])")
 def walk(commands: str, run: Run | None = None, program: Program = PROGRAM) -> tuple[int, str]:
     """Exit code and output of a session over a pipe."""
     output = io.StringIO()
-    run = run or RecordedRun(record(program))
-    code = repl.run(run, program, title="a test", input=io.StringIO(commands), output=output)
+    mode: Mode = "predicted" if isinstance(run, Predicted) else "real"
+    session = Session(program, Sources(), mode, given=run or RecordedRun(record(program)))
+    code = prompt.serve(session, title="a test", input=io.StringIO(commands), output=output)
     return code, output.getvalue()
 
 
@@ -61,7 +64,7 @@ def test_a_session_shows_position_source_and_changes() -> None:
     assert code == 0
     assert text.startswith("a test\nframe 0  call main, line 10\n      8      return out\n")
     assert "(cwm)" not in text
-    assert "frame 4  line f, line 6\n" in text
+    assert "frame 4  line f, line 6 (time 1 of 3)\n" in text
     assert "->    6      for w in words:\n" in text
     assert "  out = []\n" in text
 
@@ -106,7 +109,7 @@ def test_looking() -> None:
     assert where[1] == "  f, line 7: out.append(g(len(w)))"
     assert last("l 4, 5\n") == "      4  def f(words):\n      5      out = []\n"
     assert last("list all\n").count("\n") >= 11
-    assert last("until 8\nhistory w\n").splitlines() == ["  frame 5: 'ab'", "  frame 10: 'c'"]
+    assert last("until 8\nhistory w\n").splitlines() == ["  frame 5: 'ab'", "> frame 10: 'c'"]
 
 
 def test_help_is_the_docstring_and_lists_whole_words() -> None:
@@ -118,12 +121,12 @@ def test_help_is_the_docstring_and_lists_whole_words() -> None:
 
 
 def test_mistakes_are_answered_and_leave_the_session_intact() -> None:
-    commands = "frobnicate\np\np nothing\np len(out)\ngoto 999\ngoto x\nuntil\ns x\nl a b\nhistory\nhelp zz\ns\n"
+    commands = "frobnicate\np\np nothing\np g(out)\ngoto 999\ngoto x\nuntil\ns x\nl a b\nhistory\nhelp zz\ns\n"
     code, text = walk(commands)
     assert code == 0
     assert "no command 'frobnicate'" in text
     assert "no name 'nothing' here" in text
-    assert "nothing is run here" in text
+    assert "nothing of the program is run here" in text
     assert "there is no frame 999: the run has frames 0 to" in text
     assert "a number is expected, not 'x'" in text
     assert text.rstrip().endswith("return f(['ab', 'c'])") or "frame 1 " in text
@@ -164,3 +167,81 @@ def test_hostile_values_cannot_steer_the_terminal() -> None:
     assert not set(text) & set("\x1b\x9b\x07")
     assert "\\x1b[2J" in text and "[bold]" in text
     assert max(map(len, text.splitlines())) < 400
+
+
+def test_breakpoints_like_pdbs() -> None:
+    assert last("b 7\n") == "breakpoint 1: line 7\n"
+    assert last("b 6\nb\n") == "1: line 6\n"
+    assert "breakpoint 1: line 5 (once)" in last("tbreak 5\n")
+    assert "the next one that does is 4" in last("b 3\n")
+    assert "the source has no function zz" in last("b zz\n")
+    assert "stopped by 1: line 7 if w == 'c'" in last("b 7, w == 'c'\nc\n")
+    assert "w = 'c'" in last("b 7, w == 'c'\nc\n")
+    assert "stopped by 1: function g" in last("b g\nc\n")
+    assert "stopped by 1: changes of out" in last("watch out\nc\n")
+    assert "frame 0 " in last("b 7\nc\ncl\nrc\n")
+    assert last("b 7\nb 8\ncl 1\n") == "removed breakpoint 1: line 7\n"
+    assert "the run ends here" in last("b 7\ndisable 1\nc\n")
+    assert "line f, line 7" in last("b 7\ndisable 1\nenable 1\nc\n")
+    assert "w = 'c'" in last("b 7\ncondition 1 w != 'ab'\nc\n")
+    assert "w = 'c'" in last("b 7\nignore 1 1\nc\n")
+    assert "no breakpoint 9; there are: none" in last("cl 9\n")
+    assert "is not an expression" in last("b 7, w ==\n")
+    assert "takes a number above 0" in last("unsure x\n")
+    assert "stopped by 1: any exception" not in last("catch\nc\n")
+
+
+def test_the_stack_can_be_climbed() -> None:
+    head = "until 2\n"
+    assert last(head + "u\n").startswith("> f, line 7\n")
+    assert last(head + "u\np w\n") == "'ab'\n"
+    assert last(head + "u\nd\np k\n") == "2\n"
+    assert last(head + "u 9\nw\n").splitlines()[0].startswith("> main")
+    assert last(head + "u\nhistory w\n") == "> frame 5: 'ab'\n  frame 10: 'c'\n"
+
+
+def test_backwards_and_by_occurrence() -> None:
+    assert "call g, line 1" in last("until 2\nentry\n")
+    assert "w = 'ab'" in last("until 8\nbefore 7\nbefore 7\n")
+    assert "line 7 was not reached before" in last("before 7\n")
+    assert "frame 10 " in last("g 7:2\n")
+    assert "there is no occurrence 3" in last("g 7:3\n")
+    assert "line f, line 8" in last("until 7\nskip\n")
+    assert last("until 5\nskip\n") == "this line is in no loop\n"
+    assert "line f, line 7" in last("until 6\nunt\n")
+
+
+def test_looking_closer() -> None:
+    assert last("until 8\npp out\n") == "  [0]: 4\n  [1]: 2\n"
+    assert last("until 8\nwhatis out\n") == "list of 2\n"
+    assert last("until 2\nr\nrv\n") == "4\n"
+    assert "nothing is returned here" in last("rv\n")
+    assert "  len(out): 1\n" in last("until 7\ndisplay len(out)\nuntil 7\n")
+    assert "len(out)" not in last("until 7\ndisplay len(out)\nundisplay\nuntil 7\n")
+    assert last("ll\n").count("\n") >= 11
+    assert "B   7" in last("b 7\nll\n")
+    assert "this frame is no guess" in last("conf\n")
+
+
+def test_unsure_frames_stop() -> None:
+    _, text = walk("unsure 0.99\nc\nconf\n", Predicted(record(PROGRAM)))
+    assert "stopped by 1: frames less sure than 0.99" in text
+    assert "  frame  0.980  ####################\n" in text
+
+
+def test_lanes_without_others() -> None:
+    assert last("lanes\n") == "> 0: real: 15 frames, return [4, 2]\n" or last("lanes\n").startswith("> 0: real: ")
+    assert "there is no lane 5" in last("lane 5\n")
+    assert "there is no real run here" in walk("diff\n", Predicted(record(PROGRAM)))[1]
+    assert "no model" in last("until 7\nchange w 'xyz'\n")
+    assert "which name, to what" in last("change w\n")
+    assert "cannot be made anew" in last("restart\n")
+
+
+def test_completion_offers_commands_and_names() -> None:
+    session = Session(PROGRAM, Sources(), "real", given=RecordedRun(record(PROGRAM)))
+    session.timeline.run_to_line(7)
+    typed = prompt.Prompt(session, title="", input=io.StringIO(), output=io.StringIO())
+    assert "step" in typed.completenames("st") and "EOF" not in typed.completenames("")
+    assert typed.completedefault("w", "p w", 2, 3) == ["words", "w"]
+    assert typed.completedefault("g", "b g", 2, 3) == ["g"]

@@ -1,0 +1,104 @@
+"""`cwm train`: making a model. `cwm train CONFIG` runs; `cwm train plot RUN...` draws what runs have logged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from opencwm.cli.errors import FAILED, Unusable
+
+ABOUT = """Train a model: `cwm train CONFIG`. Stages (pre-training, mid-training, fine-tuning) are configurations.
+
+A run that was stopped goes on where it was when the same command is given again. On several processes:
+`torchrun --nproc-per-node N -m opencwm.cli train CONFIG`. See `cwm train CONFIG --help` for the options.
+"""
+
+
+class TrainCommands(TyperGroup):
+    """`cwm train CONFIG` without naming the command that runs it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/tiny.toml.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in run.steps=100.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Begin from a weights folder, a run, or one of its checkpoints."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only print what the run will take: FLOPs, tokens, memory, CWM's rates.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
+) -> None:
+    """Train a model: make or read documents, pack them, learn from them.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    from opencwm.config import load, resolved
+    from opencwm.train.settings import TrainConfig
+
+    given = list(overrides or [])
+    if start is not None:
+        given.append(f"start.path={json.dumps(str(start))}")
+    settings = load(TrainConfig, config, given)
+    if dry_run:
+        print(resolved(settings), end="")
+        return
+    with failing():
+        if plan:
+            from opencwm.train.plan import plan as reckon
+
+            found = reckon(settings)
+            print(json.dumps(found.to_json(), indent=2) if as_json else found.table())
+            return
+        from opencwm.train.loop import train as run
+
+        run(settings)
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.", metavar="RUN...")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The PNG to write.")] = Path("curves.png"),
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="NAME", help="What to draw, as it stands in log.jsonl: loss, sources/code/loss."),
+    ] = None,
+) -> None:
+    """Draw the curves of runs as a picture: losses, held-out losses and speed, or what --key names."""
+    from opencwm.train.plot import PlotError, draw
+
+    try:
+        draw(runs, output, keys or [])
+    except PlotError as error:
+        raise Unusable(str(error)) from None
+    typer.echo(f"written to {output}")
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """A training run or its data that fail are one line and exit code 4."""
+    from opencwm.train.checkpoint import CheckpointError
+    from opencwm.train.data import DataError
+    from opencwm.train.run import TrainingError
+    from opencwm.train.state import StartError
+
+    try:
+        yield
+    except (TrainingError, DataError, CheckpointError, StartError) as error:
+        print(f"cwm: {error}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None

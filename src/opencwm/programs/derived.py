@@ -1,0 +1,222 @@
+"""Derived tasks: questions about a recorded run that a debugger's user asks, and what-ifs, all answered by running.
+
+Answers are read off the recorded run, except for a counterfactual: there the program runs again, one local variable is
+given another value when the chosen line is reached, in the running frame itself, and what happens then is recorded.
+How a task is written as tokens is said in `codec/tasks.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import random
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from opencwm.codec import tasks
+from opencwm.codec.compact import Encoder, Window
+from opencwm.codec.errors import CodecError
+from opencwm.programs.program import Program
+from opencwm.trace.frames import Frame, Trace
+from opencwm.trace.limits import Limits
+from opencwm.trace.recorder import FILENAME, RecordError, record
+
+KINDS = ("step over", "step out", "run to", "continue", "output", "count", "before", "change", "arguments")
+
+
+def derive(
+    kind: str, program: Program, encoder: Encoder, rng: random.Random, *, max_tokens: int, limits: Limits, steps: bool
+) -> Window | None:
+    """A window that asks for `kind` at a random point of a recorded run; None where the run has no such question."""
+    trace = encoder.trace
+    try:
+        if kind == "output":
+            window = tasks.finish(encoder, 0)
+        elif kind == "arguments":
+            window = _arguments(program, trace, rng)
+        else:
+            at = _point(trace, rng, kind)
+            if kind == "change":
+                window = _change(program, encoder, at, rng, max_tokens, limits, steps)
+            elif kind == "run to":
+                window = tasks.run_to(encoder, at, _line(trace, at, rng))
+            else:
+                window = _BY_POINT[kind](encoder, at)
+    except (tasks.Unanswerable, CodecError):
+        return None
+    return window if len(window.ids) <= max_tokens else None
+
+
+_BY_POINT: dict[str, Callable[[Encoder, int], Window]] = {
+    "step over": tasks.step_over, "step out": tasks.step_out, "continue": tasks.finish, "count": tasks.count,
+    "before": tasks.before,
+}  # fmt: skip
+
+
+def _point(trace: Trace, rng: random.Random, kind: str) -> int:
+    """A number of frames after which a state is known; for a step over rather one where a function is called next."""
+    frames = trace.frames
+    points = [i + 1 for i, frame in enumerate(frames) if frame.event == "line" or (frame.event == "call" and i)]
+    if kind == "change":
+        points = [at for at in points if frames[at - 1].event == "line" and frames[at - 1].locals]
+    if kind == "step over" and rng.random() < 0.6:
+        calling = [at for at in points if at < len(frames) and frames[at].event == "call"]
+        points = calling or points
+    if not points:
+        raise tasks.Unanswerable("no such point")
+    return rng.choice(points)
+
+
+def _line(trace: Trace, at: int, rng: random.Random) -> int:
+    """A line to run to: three times in four one that is reached, else any line of the functions that run."""
+    reached = sorted({frame.line for frame in trace.frames[at:] if frame.event == "line"})
+    if reached and rng.random() < 0.75:
+        return rng.choice(reached)
+    first = min((frame.line for frame in trace.frames if frame.event == "line"), default=1)
+    lines = [number for number in range(first, trace.context.count("\n") + 1) if trace.source_line(number).strip()]
+    return rng.choice(lines or [first])
+
+
+def _arguments(program: Program, trace: Trace, rng: random.Random) -> Window:
+    if program.call is None:
+        raise tasks.Unanswerable("the source itself holds the call")
+    calls = [i for i, frame in enumerate(trace.frames) if frame.event == "call" and frame.locals and frame.depth == 1]
+    if not calls:
+        raise tasks.Unanswerable("nothing was called with arguments")
+    return tasks.arguments(trace, rng.choice(calls), program.source.rstrip() + "\n")
+
+
+def _change(
+    program: Program, encoder: Encoder, at: int, rng: random.Random, max_tokens: int, limits: Limits, steps: bool
+) -> Window:
+    frame = encoder.trace.frames[at - 1]
+    options = {name: value for name, text in frame.locals.items() if (value := literal(text)) is not _NO_LITERAL}
+    if not options:
+        raise tasks.Unanswerable("no variable can be changed")
+    name = rng.choice(list(options))
+    text = repr(other_value(options[name], rng))
+    if text == frame.locals[name]:
+        raise tasks.Unanswerable("the value is the same")
+    after = counterfactual(program, encoder.trace, at, name, text, limits=limits, steps=steps)
+    if after is None:
+        raise tasks.Unanswerable("the change could not be made")
+    return tasks.change(encoder, Encoder(after), at, name, text, max_tokens)
+
+
+_NO_LITERAL = object()
+
+
+def literal(text: str) -> object:
+    """The value that a variable's text stands for, if the text says it all; else a mark of its own."""
+    if len(text) > 200 or "<" in text or "..." in text:
+        return _NO_LITERAL
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return _NO_LITERAL
+    return value if type(value) in _OTHERS else _NO_LITERAL
+
+
+def other_value(value: object, rng: random.Random) -> object:
+    """Another value of the same type, near the old one."""
+    return _OTHERS[type(value)](value, rng)
+
+
+def _other_int(value: int, rng: random.Random) -> int:
+    return rng.choice((value + 1, value - 1, -value, 0, value + rng.randint(2, 9), value // 2))
+
+
+def _other_float(value: float, rng: random.Random) -> float:
+    return rng.choice((value + 0.5, -value, 0.0, value / 2, value * 2))
+
+
+def _other_str(value: str, rng: random.Random) -> str:
+    letter = rng.choice("abcxyz019 -")
+    place = rng.randrange(len(value) + 1)
+    changed = value[:place] + letter + value[place:]
+    return rng.choice((changed, value[:place] + value[place + 1 :], value.upper(), value[::-1], value + letter, ""))
+
+
+def _other_list(value: list[object], rng: random.Random) -> list[object]:
+    if not value:
+        return [rng.randint(0, 9)]
+    place = rng.randrange(len(value))
+    item = value[place]
+    new = other_value(item, rng) if type(item) in _OTHERS else item
+    return rng.choice((
+        value[:place] + value[place + 1 :], value[::-1], [*value, item], [*value[:place], new, *value[place + 1 :]],
+    ))  # fmt: skip
+
+
+def _other_dict(value: dict[object, object], rng: random.Random) -> dict[object, object]:
+    if not value:
+        return {rng.choice("abc"): rng.randint(0, 9)}
+    key = rng.choice(list(value))
+    rest = {k: v for k, v in value.items() if k != key}
+    item = value[key]
+    new = other_value(item, rng) if type(item) in _OTHERS else item
+    return rng.choice((rest, {**value, key: new}))
+
+
+_OTHERS: dict[type, Callable[..., object]] = {
+    int: _other_int,
+    bool: lambda value, rng: not value,
+    float: _other_float,
+    str: _other_str,
+    list: _other_list,
+    tuple: lambda value, rng: tuple(_other_list(list(value), rng)),
+    dict: _other_dict,
+}
+
+
+def counterfactual(
+    program: Program, trace: Trace, at: int, name: str, text: str, *, limits: Limits, steps: bool = False
+) -> Trace | None:
+    """The run of a program in which local variable `name` gets the value of a literal once `at` frames have happened.
+
+    `trace` is the run without the change; frame `at - 1` must be a `line` frame. In the result that frame shows the new
+    value. None where the variable cannot be set, or where the run up to there comes out another one.
+    """
+    value = ast.literal_eval(text)
+    happened = 0
+    done = False
+
+    def inject(frame: Frame) -> None:
+        nonlocal happened, done
+        happened += 1
+        if happened != at:
+            return
+        running = _running_frame()
+        if running is not None and name in running.f_code.co_varnames + running.f_code.co_cellvars:
+            running.f_locals[name] = value
+            if sys.version_info < (3, 13):  # there `f_locals` is a copy, which has to be written back
+                ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(running), ctypes.c_int(0))
+            done = True
+
+    try:
+        after = record(program, limits=limits, steps=steps, on_frame=inject)
+    except RecordError:
+        return None
+    if not done or after.frames[:at] != trace.frames[:at]:
+        return None
+    changed = after.frames[at - 1]
+    state = Frame(
+        changed.event,
+        changed.line,
+        changed.function,
+        changed.depth,
+        {**changed.locals, name: text},
+        None,
+        changed.steps,
+    )
+    frames = (*after.frames[: at - 1], state, *after.frames[at:])
+    return Trace(after.context, after.entry_line, frames, after.outcome, after.python)
+
+
+def _running_frame() -> FrameType | None:
+    """The innermost frame of the program that is being recorded."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != FILENAME:
+        frame = frame.f_back
+    return frame

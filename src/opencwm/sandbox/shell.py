@@ -1,0 +1,227 @@
+"""A bash that stays: its folder, variables and functions outlive each command.
+
+    with sandbox.shell() as shell:
+        shell.run("cd /tmp && export A=1")
+        shell.run("pwd; echo $A; exit 3")      # Finished(exit_code=3, stdout=b"/tmp\\n1\\n", ...)
+
+How: bash runs as an interactive shell without a terminal, reading from a pipe. Interactive, because only then an
+interrupt brings it back from any loop with all its state. Each command is sourced, which switches off everything that
+an interactive shell would say (job numbers, "exit"). After each, a line with a random mark on both streams tells the
+exit code and the folder; nothing else in the output is interpreted, so it may hold any bytes.
+
+A command that reaches a limit is interrupted; if it ignores that, what it started is killed; if that does not help, the
+shell itself is, and the next command starts a new one in the last known folder (`restarted` counts those).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+from opencwm.sandbox.protocol import Ending, Finished, InfraError, Limit, LimitReached, Limits, OnOutput, Result, Usage
+
+if TYPE_CHECKING:
+    from opencwm.sandbox.protocol import Process, Sandbox, Stream
+
+_START_SECONDS = 30.0
+_PATIENCE_SECONDS = 0.3
+_ROUND_SECONDS = 0.1
+_ROUNDS = 5
+_END_SECONDS = 30.0
+_FOREVER = 10**9
+
+
+class Shell:
+    """One session; a context manager. One thread at a time may use it. Needs bash inside. Raises InfraError."""
+
+    def __init__(
+        self, sandbox: Sandbox, *, cwd: str | None = None, env: Mapping[str, str] | None = None, merged: bool = False
+    ) -> None:
+        self._sandbox = sandbox
+        self._env = dict(env or {})
+        self._merged = merged
+        self._rest: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+        self._process: Process | None = None
+        self.cwd = os.path.join(sandbox.home, cwd or "")
+        self.restarted = 0
+        self._start()
+
+    def run(self, command: str, *, limits: Limits | None = None, on_output: OnOutput | None = None) -> Result:
+        """Run a command line, or several.
+
+        Of the limits, `wall_seconds` and `output_bytes` count for this command alone; crossing those of memory or
+        processes ends the shell. A command that exits the shell is finished with that code, and the next one starts a
+        new shell. Merged, everything is in `stdout`, in the order in which it was written. Raises InfraError.
+        """
+        if "\0" in command:
+            raise ValueError("a command cannot hold null characters")
+        if self._process is None:
+            self._start()
+            self.restarted += 1
+        # Sourced with its own copies of the streams (8 and 7 keep them): what it does to them ends with it.
+        errors = "2>&8" if self._merged else "2>&7"
+        line = f". /dev/fd/9 9<<<{_quoted(command)} </dev/null >&8 {errors} 7>&- 8>&-"
+        return self._turn(line, limits or self._sandbox.limits, on_output)
+
+    def close(self) -> None:
+        """End the shell and all that it started."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        forever = replace(self._sandbox.limits, cpu_seconds=_FOREVER, wall_seconds=_FOREVER)
+        self._rest = {"stdout": b"", "stderr": b""}
+        self._process = self._sandbox.spawn(
+            ["bash", "--norc", "--noprofile", "--noediting", "-i"],
+            cwd=self.cwd,
+            env=self._env | {"PS1": "", "PS2": ""},
+            limits=forever,
+        )
+        limits = replace(self._sandbox.limits, wall_seconds=_START_SECONDS)
+        result = self._turn(
+            "set +o history; history -c; PS1= PS2=; unset PROMPT_COMMAND HISTFILE; exec 7>&2 8>&1", limits, None
+        )
+        if not result.ok:
+            self.close()
+            why = result.stderr.decode("utf-8", "replace").strip()
+            raise InfraError(f"cannot start bash in the sandbox: {why or result}; install bash there")
+
+    def _turn(self, line: str, limits: Limits, on_output: OnOutput | None) -> Result:
+        """Have bash run a line, and wait until it is through. Raises InfraError."""
+        process = self._process
+        assert process is not None
+        mark = secrets.token_hex(16)
+        process.send(
+            os.fsencode(
+                f"{line}\nprintf '%s%d:%s\\0' {mark} \"$?\" \"$PWD\"; printf '%s\\0' {mark} >&2\n",
+            )
+        )
+        turn = _Turn(mark.encode(), limits, on_output, self._rest)
+        try:
+            ending = turn.follow(process)
+        except BaseException:
+            self.close()
+            raise
+        if ending is not None:
+            self.close()
+            return turn.result(ending)
+        self._rest = {stream: marked.after for stream, marked in turn.marked.items()}
+        code, _, folder = turn.marked["stdout"].note.partition(b":")
+        self.cwd = os.fsdecode(folder)
+        return turn.result(Ending(exit_code=int(code)))
+
+
+class _Marked:
+    """One stream up to a mark: the output, the note between the mark and a null character, and what comes after."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = mark
+        self._held = b""  # output that may be the mark's beginning, or the mark and the note's beginning
+        self._in_note = False
+        self.note = b""
+        self.after = b""
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The output in the data."""
+        if self.done:
+            self.after += data
+            return b""
+        text = self._held + data
+        output = b""
+        if not self._in_note:
+            place = text.find(self._mark)
+            if place < 0:
+                held = next(
+                    (n for n in range(min(len(self._mark) - 1, len(text)), 0, -1) if self._mark.startswith(text[-n:])),
+                    0,
+                )
+                self._held = text[len(text) - held :]
+                return text[: len(text) - held]
+            output, text = text[:place], text[place + len(self._mark) :]
+            self._in_note = True
+        self.note, self.done, self.after = _cut(text)
+        self._held = text
+        return output
+
+
+def _cut(text: bytes) -> tuple[bytes, bool, bytes]:
+    note, null, after = text.partition(b"\0")
+    return note, bool(null), after
+
+
+class _Turn:
+    """What comes back of one line."""
+
+    def __init__(self, mark: bytes, limits: Limits, on_output: OnOutput | None, rest: dict[Stream, bytes]) -> None:
+        self.marked: dict[Stream, _Marked] = {"stdout": _Marked(mark), "stderr": _Marked(mark)}
+        self._limits = limits
+        self._on_output = on_output
+        self._kept: dict[Stream, list[bytes]] = {"stdout": [], "stderr": []}
+        self._room = limits.output_bytes
+        self._limit: Limit | None = None
+        self._started = monotonic()
+        for stream, data in rest.items():
+            self._take(stream, data)
+
+    def follow(self, process: Process) -> Ending | None:
+        """Read until the marks have come; else how the shell ended. Raises InfraError."""
+        deadline = self._started + self._limits.wall_seconds
+        stop = _stopping(process, self._started)
+        while not all(marked.done for marked in self.marked.values()):
+            now = monotonic()
+            if self._limit is None and (self._room < 0 or now >= deadline):
+                self._limit, deadline = "output" if self._room < 0 else "wall", now
+            if now >= deadline:
+                deadline = now + next(stop, _END_SECONDS)
+            pieces = process.receive(deadline - now)
+            if pieces is None:
+                return process.ending
+            for stream, data in pieces:
+                self._take(stream, data)
+        return None
+
+    def _take(self, stream: Stream, data: bytes) -> None:
+        output = self.marked[stream].feed(data)
+        if output and self._limit is None:
+            if self._room > 0:
+                self._kept[stream].append(output[: self._room])
+                if self._on_output:
+                    self._on_output(stream, output[: self._room])
+            self._room -= len(output)
+
+    def result(self, ending: Ending) -> Result:
+        stdout, stderr = b"".join(self._kept["stdout"]), b"".join(self._kept["stderr"])
+        usage = Usage(wall_seconds=monotonic() - self._started, output_bytes=len(stdout) + len(stderr))
+        limit = self._limit or ending.limit
+        if limit is not None:
+            return LimitReached(limit, stdout, stderr, usage)
+        return Finished(ending.exit_code, stdout, stderr, usage, ending.signal)
+
+
+def _stopping(process: Process, started: float) -> Iterator[float]:
+    """Ever harder ways to end a command that began at `started`; gives the seconds to wait after each."""
+    process.interrupt()
+    yield _PATIENCE_SECONDS
+    for _ in range(_ROUNDS):  # a loop may start the next before it can be interrupted
+        process.clear(monotonic() - started)
+        process.interrupt()
+        yield _ROUND_SECONDS
+    process.kill()
+
+
+def _quoted(command: str) -> str:
+    """The command as one line and one word of bash."""
+    escaped = command.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    return f"$'{escaped}'"

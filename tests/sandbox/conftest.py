@@ -1,0 +1,34 @@
+import pytest
+
+from opencwm.sandbox import InfraError, Limits, open_sandbox
+from opencwm.sandbox.bubblewrap import BubblewrapSandbox
+
+QUICK = Limits(wall_seconds=20, cpu_seconds=10, memory_bytes=256 << 20, disk_bytes=32 << 20, files=2000)
+
+
+def bubblewrap_or_skip():
+    try:
+        BubblewrapSandbox().close()
+    except InfraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def bubblewrap():
+    """The bubblewrap backend works here; else the test is skipped, with the remedy."""
+    bubblewrap_or_skip()
+
+
+@pytest.fixture
+def box(bubblewrap):
+    with open_sandbox("bubblewrap", limits=QUICK) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=["bubblewrap", "process"])
+def any_box(request):
+    """One sandbox per local backend: they answer alike."""
+    if request.param == "bubblewrap":
+        bubblewrap_or_skip()
+    with open_sandbox(request.param, limits=QUICK) as sandbox:
+        yield sandbox

@@ -1,0 +1,154 @@
+"""The container backend against a fake engine that speaks the API, and against a real one where there is one."""
+
+import tempfile
+import threading
+from dataclasses import replace
+
+import pytest
+
+from opencwm.sandbox import Finished, InfraError, LimitReached, Limits, Mount, open_sandbox
+from opencwm.sandbox._engine import Engine, Frames
+from opencwm.sandbox.container import ContainerSandbox, find, specification
+from opencwm.sandbox.doctor import examine
+
+from .conftest import QUICK
+from .engine import Server
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/engine.sock"
+        with Server(path) as running:
+            thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+            yield running
+            running.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def box(server):
+    with open_sandbox("container", limits=QUICK) as sandbox:
+        yield sandbox
+    assert server.containers == {}
+
+
+def test_streams_stdin_and_exit_codes(box):
+    data = bytes(range(256)) * 400
+    result = box.exec(["sh", "-c", "printf 'e\\000' >&2; cat; exit 7"], stdin=data)
+    assert result == Finished(7, data, b"e\0")
+    assert box.exec(["sh", "-c", "exec >&-; exec 2>&-; exit 3"]) == Finished(3, b"", b"")
+    assert box.exec(["sh", "-c", "echo $A"], env={"A": "1 2"}).stdout == b"1 2\n"
+    assert box.exec(["no-such-command"]).exit_code == 127
+
+
+def test_limits(box):
+    short = replace(QUICK, wall_seconds=0.3)
+    result = box.exec(["sh", "-c", "echo x; setsid sleep 60 & sleep 60"], limits=short)
+    assert isinstance(result, LimitReached) and (result.which, result.stdout) == ("wall", b"x\n")
+    result = box.exec(["yes"], limits=replace(QUICK, output_bytes=1000))
+    assert isinstance(result, LimitReached) and result.which == "output" and len(result.stdout) == 1000
+    with open_sandbox("container", limits=replace(QUICK, cpu_seconds=1)) as own:
+        result = own.exec(["sh", "-c", "while :; do :; done"])
+        assert isinstance(result, LimitReached) and result.which == "cpu"
+
+
+def test_memory_is_told_by_the_engine(box, server):
+    next(iter(server.containers.values()))["oom"] = True
+    result = box.exec(["sh", "-c", "kill -9 $$"])
+    assert isinstance(result, LimitReached) and result.which == "memory"
+
+
+def test_files(box):
+    box.write("a/b", b"x\0y")
+    assert box.read("a/b") == b"x\0y"
+    assert [(entry.name, entry.kind) for entry in box.list()] == [("a", "d")]
+    with pytest.raises(FileNotFoundError):
+        box.read("absent")
+
+
+def test_shell(box):
+    with box.shell() as shell:
+        assert shell.run("cd a 2>/dev/null || mkdir a && cd a; x=1").ok
+        assert shell.run("echo $x; exit 4") == Finished(4, b"1\n", b"")
+        result = shell.run("sleep 60", limits=replace(QUICK, wall_seconds=0.3))
+        assert isinstance(result, LimitReached) and result.which == "wall"
+        assert shell.run("pwd").stdout.endswith(b"/a\n")
+
+
+def test_what_is_asked_of_the_engine():
+    limits = Limits(memory_bytes=100 << 20, disk_bytes=10 << 20, processes=7, files=100)
+    body = specification(
+        limits, [Mount("/usr/lib", "/l"), Mount("/var", "/v", writable=True)], False, {"A": "b"}, "image"
+    )
+    host = body["HostConfig"]
+    assert host["NetworkMode"] == "none" and host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"] and host["AutoRemove"] and body["User"] == "1000:1000"
+    assert host["Memory"] == host["MemorySwap"] == 110 << 20 and host["PidsLimit"] == 11
+    assert host["Binds"] == ["/usr/lib:/l:ro", "/var:/v:rw"] and body["Env"] == ["A=b"]
+    assert host["Tmpfs"]["/box"] == "size=5242880,nr_inodes=50,mode=1777,exec"
+    assert specification(limits, [], True, {}, "image")["HostConfig"]["NetworkMode"] == "bridge"
+
+
+def test_an_image_that_is_not_there(server):
+    with pytest.raises(InfraError, match=r"docker pull nothing:latest"):
+        ContainerSandbox(image="nothing:latest")
+
+
+def test_an_engine_that_breaks(box, server):
+    server.broken = True
+    with pytest.raises(InfraError, match="broken"):
+        box.exec(["true"])
+    server.broken = False
+    assert box.exec(["true"]).ok
+    next(iter(server.containers.values()))
+    saved = dict(server.containers)
+    server.containers.clear()
+    with pytest.raises(InfraError, match="No such thing"):
+        box.exec(["true"])
+    server.containers |= saved
+
+
+def test_no_engine(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    with pytest.raises(InfraError, match="install podman"):
+        find()
+    (tmp_path / "absent.sock").write_text("")
+    with pytest.raises(InfraError, match="does not answer"):
+        find()
+
+
+def test_a_stream_that_is_none():
+    frames = Frames()
+    assert frames.feed(b"\1\0\0\0\0\0\0") == []
+    assert frames.feed(b"\2ab\2\0\0\0\0\0\0\1c") == [("stdout", b"ab"), ("stderr", b"c")]
+    with pytest.raises(InfraError, match="multiplexed"):
+        frames.feed(b"HTTP/1.1")
+
+
+def test_the_doctor_names_the_engine(server):
+    finding = next(finding for finding in examine().findings if finding.name == "backend container")
+    assert finding.good and "Fake Engine 1.0" in finding.found
+
+
+@pytest.fixture
+def real():
+    """A sandbox of a real engine."""
+    try:
+        engine = find()
+        with ContainerSandbox(limits=QUICK, engine=engine) as sandbox:
+            yield sandbox
+    except InfraError as error:
+        pytest.skip(str(error))
+
+
+def test_a_real_engine(real):
+    assert isinstance(real, ContainerSandbox) and isinstance(real._engine, Engine)
+    assert real.exec(["sh", "-c", "id -u; cat; exit 5"], stdin=b"x") == Finished(5, b"1000\nx", b"")
+    assert real.exec(["sh", "-c", "echo x > /etc/x"]).exit_code != 0
+    result = real.exec(["sleep", "60"], limits=replace(QUICK, wall_seconds=0.5))
+    assert isinstance(result, LimitReached) and result.which == "wall"
+    real.write("f", b"1")
+    assert real.read("f") == b"1"
