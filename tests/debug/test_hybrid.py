@@ -13,7 +13,7 @@ from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import record
 from opencwm.world.compare import differences
 from opencwm.world.interpreter import InterpreterWorld, RecordedRun
-from opencwm.world.protocol import Runnable, collect
+from opencwm.world.protocol import Run, Runnable, collect
 
 
 def computed(program: Program) -> tuple[int, int]:
@@ -107,3 +107,31 @@ def test_the_run_is_whole_and_says_what_was_computed() -> None:
     assert world.prefixes[0] == 0 and len(world.prefixes) <= run.predicted
     assert trace.result == "('a/b', 6)"
     assert all(prediction.probability == 1.0 for prediction in predictions)
+
+
+def test_going_on_after_computed_frames_reads_only_what_is_new() -> None:
+    local = pytest.importorskip("opencwm.world.local")
+    if not (local.SHIPPED / "model.safetensors").exists():
+        pytest.skip("there are no shipped weights")
+    world = local.LocalWorld.load()
+    program = Program.parse(
+        "def f(s):\n    n = len(s) * 2\n    t = [c for c in s]\n    m = n + 1\n    return t, m\n", "f('ab')"
+    )
+
+    class Anew:
+        name = "anew"
+
+        def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
+            return world.run(program, prefix=prefix)
+
+    read: list[int] = []
+    session = __import__("opencwm.model.session", fromlist=["Session"]).Session
+    whole, counted = session.feed, lambda self, ids: read.append(len(ids)) or whole(self, ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "feed", counted)
+        first = collect(HybridWorld(Anew()).run(program), limit=12)[0]
+        anew = sum(read)
+        read.clear()
+        again = collect(HybridWorld(world).run(program), limit=12)[0]
+    assert first.frames == again.frames
+    assert sum(read) < anew

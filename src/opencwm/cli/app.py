@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpus, debugging, documents, learning, mix, model, runs, sandbox, serving, training
+from opencwm.cli import corpus, debugging, documents, explaining, learning, mix, model, runs, sandbox, serving, training
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -102,6 +102,7 @@ def _example(text: str) -> str:
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
 app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(debugging.debug)
+app.command("why", epilog=_example("cwm why tests/test_cart.py::test_total --git HEAD~1"))(explaining.why)
 app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
 
 train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
@@ -112,6 +113,10 @@ app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
+evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
+    learning.language
+)
 app.add_typer(evaluate, name="eval")
 
 data = typer.Typer(help="Make data, and look at it.", no_args_is_help=True)

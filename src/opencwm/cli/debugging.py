@@ -62,6 +62,7 @@ def debug(
     dap: Annotated[
         bool, typer.Option("--dap", help="Serve an editor: the Debug Adapter Protocol over standard input and output.")
     ] = False,
+    screen: Annotated[bool, typer.Option("--screen", help="Show the run on the whole terminal.")] = False,
     web: Annotated[bool, typer.Option("--web", help="Serve a page on this machine, and print its address.")] = False,
     export: Annotated[
         Path | None, typer.Option("--export", metavar="RUN.HTML", help="Write the whole run as one HTML file to share.")
@@ -101,8 +102,8 @@ def debug(
     )
     if port is not None and not (dap or web):
         raise Unusable("--port goes with --dap or --web")
-    if sum((dap, web, mcp, export is not None)) > 1:
-        raise Unusable("--dap, --web, --mcp and --export exclude each other: choose one")
+    if sum((dap, web, mcp, screen, export is not None)) > 1:
+        raise Unusable("--dap, --web, --mcp, --screen and --export exclude each other: choose one")
     if mcp:
         _serve_agent(sources)
         return
@@ -120,6 +121,8 @@ def debug(
         title += ", the real one beside it"
     if export is not None:
         _export(session, title, export)
+    elif screen:
+        _show_screen(session, title)
     elif web:
         _serve_page(session, title, port or 0)
     elif prompt.serve(session, title=title):
@@ -197,6 +200,16 @@ def _export(session: Session, title: str, path: Path) -> None:
         text = Page(session, title).html(token=None, rows=None)
     _write(path, text)
     typer.echo(f"{path}: {title}", err=True)
+
+
+def _show_screen(session: Session, title: str) -> None:
+    try:
+        from opencwm.debug.terminal import fullscreen
+    except ImportError as error:
+        raise Unusable(f"the full-screen view needs {error.name}: pip install 'opencwm[tui]'") from None
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise Unusable("the full-screen view needs a terminal: leave --screen out in a pipe")
+    fullscreen.show(session, title)
 
 
 def _serve_page(session: Session, title: str, port: int) -> None:

@@ -225,7 +225,7 @@ def decode_value(tokens: Sequence[int]) -> str:
 
 
 def encode_code(text: str, size: int = SIZE) -> list[int]:
-    """Part of a source line in the first `size` tokens: symbols and words, else bytes; no line numbers, no aliases."""
+    """Part of a source line in the first `size` tokens: symbols and words, all else as bytes; no line numbers."""
     tokens, words = [], _source_words(size)
     for match in _SOURCE.finditer(text):
         kind, piece = match.lastgroup, match.group()

@@ -19,6 +19,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 import opencwm
 from opencwm.debug.breakpoints import BreakpointError
+from opencwm.debug.inverse import inputs_reaching
 from opencwm.debug.lookup import LookupFailed
 from opencwm.debug.session import Lane, Session, SessionError
 from opencwm.debug.sources import Sources
@@ -34,7 +35,8 @@ MOST_FRAMES = 200
 WAIT_SECONDS = 60.0
 ABOUT = """Step through Python code without running it (a model predicts each frame) or with running it (recorded), both
 forwards and backwards. predict_run opens a session and gives its first frames; step walks it; why_diverged says where
-and why a prediction parts from the real run; compare_runs finds the first state in which two runs differ."""
+and why a prediction parts from the real run; inputs_reaching finds arguments that reach a line or give a value, each
+verified by running; compare_runs finds the first state in which two runs differ."""
 Mode = Literal["predicted", "real", "both", "hybrid"]
 Movement = Literal[
     "step", "next", "return", "out", "continue", "back", "back_over", "back_out", "reverse", "goto", "until", "before"
@@ -64,7 +66,7 @@ class Agents:
     def server(self) -> MCPServer:
         """The server with its tools."""
         server = MCPServer("cwm", instructions=ABOUT, version=opencwm.__version__, log_level="ERROR")
-        for tool in (self.predict_run, self.step, self.why_diverged, self.compare_runs):
+        for tool in (self.predict_run, self.step, self.why_diverged, self.inputs_reaching, self.compare_runs):
             server.add_tool(tool)
         return server
 
@@ -113,6 +115,22 @@ class Agents:
         """
         with self._lock:
             return self._said(lambda: self._why(source, call))
+
+    def inputs_reaching(
+        self, source: str, function: str, line: int | None = None, value: str | None = None, tries: int = 200
+    ) -> Answer:
+        """Arguments with which `function` of `source` reaches `line`, or returns `value` (or raises it).
+
+        Candidates are made up from types, literals and uses, and drawn from the model; each is verified by running it
+        in a sandbox, and only verified ones are told. None found does not prove that there are none.
+        """
+        with self._lock:
+            most = max(1, min(tries, 1000))
+            found = self._said(
+                lambda: inputs_reaching(source, function, line=line, value=value, tries=most, sources=self.sources)
+            )
+            told = [{"call": one.call, "gives": cut(one.value), "at_frame": one.frame} for one in found.verified]
+            return {"verified": told, "tried": found.tried, "note": found.note}
 
     def compare_runs(
         self, source: str, call: str, other_source: str | None = None, other_call: str | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class HybridRun:
             prediction = Prediction(frame)
         else:
             if self._asked != len(self._frames):
-                self._model = self.world.run(self.program, prefix=self._frames)
+                self._model = self._go_on()
             prediction = next(self._model)
             self.predicted += 1
             self._asked = len(self._frames) + 1
@@ -80,6 +81,12 @@ class HybridRun:
         if frame is not None and frame.event == "return" and frame.depth == 0:
             self.outcome = END
         return prediction
+
+    def _go_on(self) -> Run:
+        """The model's run after all frames so far; a model in this process reads only what is new."""
+        if "reuse" in inspect.signature(self.world.run).parameters:
+            return self.world.run(self.program, prefix=self._frames, reuse=self._model)  # type: ignore[call-arg]
+        return self.world.run(self.program, prefix=self._frames)
 
     def _note(self, frame: Frame) -> None:
         self._frames.append(frame)

@@ -27,7 +27,7 @@ from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
-from opencwm.world.protocol import Prediction, Runnable, WorldError
+from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
 
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
@@ -75,23 +75,38 @@ class LocalWorld:
         )
 
     def run(
-        self, program: Runnable, *, prefix: Sequence[Frame] = (), temperature: float = 0.0, seed: int = 0
+        self,
+        program: Runnable,
+        *,
+        prefix: Sequence[Frame] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        reuse: Run | None = None,
     ) -> CompactRun:
         """Predict a run, or go on after given frames. Raises WorldError if the source does not fit the context.
 
         With a temperature the run is drawn, the same one for the same seed; at 0 it is the most likely one, token by
-        token.
+        token. `reuse` is a run of this world that is not needed any more: what both have in common is not read again.
         """
-        start = partial(self.start, draw=drawing(temperature, seed))
+        spare = reuse.decoder if isinstance(reuse, CompactRun) else None
+        session = spare.session if isinstance(spare, Decoder) else None
+        start = partial(self.start, draw=drawing(temperature, seed), spare=session)
         return CompactRun(start, self._given(program.context, program.entry_line, prefix))
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
 
-    def start(self, given: Trace, draw: Draw | None = None) -> Decoder:
-        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest."""
+    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
+        """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
+
+        It takes over `spare`, and reads only what that has not read already.
+        """
         ids, constraint = opened(given, self.max_tokens, self.size)
-        return Decoder(Session(self.runner, max_tokens=self.max_tokens), constraint, ids, draw=draw)
+        session = spare or Session(self.runner, max_tokens=self.max_tokens)
+        pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
+        known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
+        session.rewind(known)
+        return Decoder(session, constraint, ids[known:], draw=draw)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.

@@ -88,6 +88,27 @@ class Lanes(Commands):
         else:
             self.say(f"no: frame {found.frame} is in the same state as frame {found.since}, as far as it is shown")
 
+    def do_inputs(self, argument: str) -> None:
+        """inputs FUNCTION LINE, or inputs FUNCTION = VALUE: which arguments reach this line, or give this value?
+
+        Candidates are run in the sandbox; only those that really do it are shown.
+        """
+        function, _, target = argument.partition(" ")
+        target = target.strip()
+        if not target.isdecimal() and not target.startswith("="):
+            self.say("inputs FUNCTION LINE, or inputs FUNCTION = VALUE")
+            return
+        from opencwm.debug.inverse import inputs_reaching
+
+        source, sources = self.session.lane.program.source, self.session.sources
+        if target.isdecimal():
+            found = inputs_reaching(source, function, line=int(target), sources=sources)
+        else:
+            found = inputs_reaching(source, function, value=target[1:].strip(), sources=sources)
+        for one in found.verified:
+            self.say(f"  {one.call}  gives {shorten(one.value or 'nothing')}, at frame {one.frame}")
+        self.say(found.note)
+
     def _branched(self, lane: Lane) -> None:
         self.say(f"lane {describe(lane)}; `diff {lane.parent}` compares it with where it came from")
         self.moved()
