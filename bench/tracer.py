@@ -1,14 +1,16 @@
 """State frames per second of the recorder's two cores, beside other tracers and the limits of tracing itself.
 
-Three workloads (scalars, strings, containers), each under every tracer in the same process, taken in turns and measured
+Four workloads (scalars, strings, containers, and instances of a class), each under every tracer in the same process, taken in turns and measured
 in processor time, so that what else the machine does matters little. A peer that is not installed says so.
 
 - `C core`: the state of every line recorded as compact records; `with Frames`: the same, and a `Frame` object of each;
 - `Python core`: records, which are Frames;
-- `naive script`: a trace function that takes `repr` of all locals at every event and keeps those that changed;
+- `naive script`: a trace function that takes `repr` of all locals at every event and keeps those that changed (of an
+  object it keeps its address only);
 - PySnooper, snoop, hunter (VarsSnooper): print the variables that changed, here into a buffer in memory;
 - VizTracer: calls and returns only, no state;
-- counting callbacks, in Python and in C: what tracing costs before anything is recorded.
+- counting callbacks, in Python and in C: what tracing costs before anything is recorded; and the same by
+  `sys.monitoring` (Python 3.12 on), line events alone.
 
     python bench/tracer.py [--quick] [--json]
 """
@@ -20,6 +22,7 @@ import gc
 import importlib
 import io
 import json
+import operator
 import os
 import platform
 import statistics
@@ -31,9 +34,6 @@ import warnings
 from collections.abc import Callable
 from types import CodeType, FrameType, ModuleType
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from opencwm.trace._bytecode import Codes
 from opencwm.trace._run import Run
@@ -74,6 +74,25 @@ def f(n):
         if len(rows) > 20:
             rows = rows[10:]
     return sorted(counts.items())
+""",
+    "objects": """
+class Stack:
+    def __init__(self):
+        self.items = []
+        self.count = 0
+    def push(self, item):
+        self.items.append(item)
+        self.count += 1
+        if len(self.items) > 8:
+            self.items = self.items[4:]
+    def top(self):
+        return self.items[-1]
+def f(n):
+    stack, total = Stack(), 0
+    for i in range(n):
+        stack.push(i)
+        total += stack.top()
+    return total
 """,
 }
 UNBOUNDED = Limits(frames=10**7, total_bytes=10**10, seconds=600)
@@ -185,6 +204,21 @@ def counting_in_c(function: Workload, iterations: int) -> float:
     return time.process_time() - started
 
 
+def monitoring(function: Workload, iterations: int) -> float:
+    if not hasattr(sys, "monitoring"):
+        raise Absent("from Python 3.12 on")
+    tool, line = 3, sys.monitoring.events.LINE
+    sys.monitoring.use_tool_id(tool, "bench")
+    sys.monitoring.register_callback(tool, line, operator.is_)  # a function in C that does next to nothing
+    sys.monitoring.set_events(tool, line)
+    started = time.process_time()
+    function(iterations)
+    seconds = time.process_time() - started
+    sys.monitoring.set_events(tool, 0)
+    sys.monitoring.free_tool_id(tool)
+    return seconds
+
+
 def peer(name: str, package: str) -> Any:
     try:
         with warnings.catch_warnings():
@@ -239,6 +273,7 @@ TRACERS: dict[str, tuple[Timed, int]] = {
     "VizTracer (no state)": (viztracer, 1),
     "counting in Python": (counting, 1),
     "counting in C": (counting_in_c, 1),
+    "monitoring in C": (monitoring, 1),
 }
 
 
@@ -339,23 +374,24 @@ def main() -> None:
         report = {"python": platform.python_version(), "frames per second": speeds, "times": ratios(speeds)}
         print(json.dumps({"bench": "tracer"} | report | {"bytes per frame": held}, indent=2))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(width=110)
     table = Table(
         title=f"Frames per second, Python {platform.python_version()}; behind them, how much faster the C core is"
     )
-    table.add_column("tracer")
-    for workload in WORKLOADS:
-        table.add_column(workload, justify="right")
     times = ratios(speeds)
+    sizes = Table(title="Bytes per frame that a recording holds")
+    for shown in (table, sizes):
+        shown.add_column("tracer")
+        for workload in WORKLOADS:
+            shown.add_column(workload, justify="right")
     for name, row in speeds.items():
         table.add_row(name, *(cell(row[workload], times.get(name, {}).get(workload)) for workload in WORKLOADS))
-    console.print(table)
-    sizes = Table(title="Bytes per frame that a recording holds")
-    sizes.add_column("tracer")
-    for workload in WORKLOADS:
-        sizes.add_column(workload, justify="right")
     for name, row in held.items():
         sizes.add_row(name, *(cell(row[workload]) for workload in WORKLOADS))
+    console.print(table)
     console.print(sizes)
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import opencwm
 from opencwm import Outcome, Prediction, Program, WorldError, read_jsonl, record_isolated
 from opencwm.cli.app import app
+from opencwm.sandbox import InfraError, open_sandbox
 
 ROOT = Path(__file__).parents[1]
 SURFACE = {
@@ -44,6 +45,8 @@ SURFACE = {
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
+    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
     "data traces": [
         *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],
@@ -56,7 +59,18 @@ SURFACE = {
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
-    "data coverage": ["--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set", "--start"],
+    "data coverage": [
+        "--all",
+        "--config",
+        "--data",
+        "--help",
+        "--json",
+        "--least",
+        "--plot",
+        "--programs",
+        "--set",
+        "--start",
+    ],
     "data code": ["--folder", "--help", "--json", "--licence", "--package", "--similar", "OUTPUT"],
     "data chats": ["--count", "--help", "--length", "--reasoning", "--seed", "OUTPUT"],
     "data stats": ["--help", "--items", "--json", "--set", "CONFIG"],
@@ -239,9 +253,9 @@ def test_trace_steps_and_limits(file):
 
 def test_the_core_is_chosen_and_told(file):
     told = run("trace", "--core", "python")
-    assert told.exit_code == 0 and told.stdout == ""
-    assert told.stderr == "recording with the Python core: it was asked for\n"
-    assert run("trace", "--core", "auto").stderr.startswith("recording with the ")
+    assert told.exit_code == 0 and told.stderr == ""
+    assert told.stdout == "recording with the Python core: it was asked for\n"
+    assert run("trace", "--core", "auto").stdout.startswith("recording with the ")
     result = run("trace", file, "--call", "f('ab')", "--json", "--core", "python")
     assert "the Python core" in result.stderr
     assert result.stdout == run("trace", file, "--call", "f('ab')", "--json").stdout
@@ -270,7 +284,7 @@ def test_each_example_is_a_program(example):
 
 
 def test_what_a_program_prints_goes_to_standard_error():
-    result = run("trace", "-", "--call", "f()", "--json", stdin="def f():\n    print('hello')\n")
+    result = run("trace", "-", "--call", "f()", "--json", "--no-sandbox", stdin="def f():\n    print('hello')\n")
     assert result.stderr == "hello\n" and "hello" not in result.stdout.replace("print('hello')", "")
 
 
@@ -335,6 +349,32 @@ def test_corpora_that_cannot_be_used(tmp_path):
 
 def test_the_plugin_is_one_file_of_python():
     compile(run("data", "plugin").stdout, "cwm_traces.py", "exec")
+
+
+def test_trace_in_a_sandbox(tmp_path):
+    """What comes from standard input runs in one by default, a file on request; both see nothing of this machine."""
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        pytest.skip(str(error))
+    (tmp_path / "secret").write_text("TOP")
+    source = f"def f():\n    return open({str(tmp_path / 'secret')!r}).read()\n"
+    path = tmp_path / "f.py"
+    path.write_text(source)
+    read, refused_ = "returned 'TOP'", "raised FileNotFoundError"
+    assert read in run("trace", path, "--call", "f()").stdout
+    assert refused_ in run("trace", path, "--call", "f()", "--sandbox").stdout
+    assert refused_ in run("trace", "-", "--call", "f()", stdin=source).stdout
+    assert read in run("trace", "-", "--call", "f()", "--no-sandbox", stdin=source).stdout
+
+
+def test_trace_without_a_sandbox(monkeypatch, tmp_path, file):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent")
+    result = run("trace", "-", "--call", "f('ab')", stdin=SOURCE)
+    assert result.stdout.splitlines()[-1] == "7 frames; returned 'abab'"
+    assert result.stderr.startswith("cwm: running without a sandbox: bwrap is not there: install")
+    assert "install bubblewrap" in refused(run("trace", file, "--call", "f('ab')", "--sandbox"), 3)
 
 
 # predict
@@ -452,7 +492,7 @@ def test_a_program_that_cannot_be_used_is_one_line(tmp_path, command, text, call
 
 def test_a_module_that_fails_before_the_entry_is_one_line():
     source = "import nothing_of_that_name\n" + SOURCE
-    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", stdin=source), 2)
+    assert "nothing_of_that_name" in refused(run("trace", "-", "--call", "f(1)", "--no-sandbox", stdin=source), 2)
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path, file):
@@ -553,3 +593,28 @@ def test_an_interrupt_is_one_line_and_130(tmp_path):
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)
     assert (child.returncode, stdout, stderr) == (130, "", "cwm: interrupted\n")
+
+
+def test_data_mix_and_coverage_look_at_the_stream(tmp_path):
+    made = json.loads(run("data", "mix", "--programs", 40, "--json").stdout)
+    assert made["programs"] == 40 and made["tokens"] > 4000 and made["audit"] is False
+    shown = run("data", "mix", "--programs", 3, "--show", 1, "--set", "shares.drills=0").stdout
+    assert "--- written/" in shown and "<begin><python" in shown and "tokens/s on one core" in shown
+    path = tmp_path / "mix.toml"
+    path.write_text('[data]\nseed = 3\n[data.sources.one]\nkind = "mix"\n[data.sources.one.mix]\nramp = 0\n')
+    held = json.loads(run("data", "coverage", "--config", path, "--programs", 60, "--json").stdout)
+    assert held["programs"] >= 55 and held["features"]["statement Return"] >= 55
+    assert "method str.join" in run("data", "coverage", "--programs", 20, "--all").stdout
+    assert "give --data FILE" in refused(run("data", "coverage", "--plot", tmp_path / "x.png"), 2)
+    path.write_text('[data.sources.one]\nkind = "write"\n')
+    assert 'a source of kind "mix"' in refused(run("data", "mix", "--config", path), 3)
+
+
+def test_data_audit_compares_the_stream_with_a_folder(tmp_path):
+    assert "no evaluation set" in refused(run("data", "audit", "--data", tmp_path), 2)
+    (tmp_path / "cruxeval").mkdir()
+    row = {"code": "def f(text):\n    return len(text)\n", "input": "'a'", "output": "1", "id": "0"}
+    (tmp_path / "cruxeval" / "one.jsonl").write_text(json.dumps(row) + "\n")
+    report = json.loads(run("data", "audit", "--data", tmp_path, "--programs", 100, "--json").stdout)
+    assert report["programs"] == 100 and report["sets"]["CRUXEval"]["items"] == 1
+    assert "| CRUXEval | 1 |" in run("data", "audit", "--data", tmp_path, "--programs", 5).stdout

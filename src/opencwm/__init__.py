@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opencwm.trace.frames import read_jsonl as read_jsonl
     from opencwm.trace.isolate import record_isolated as record_isolated
     from opencwm.trace.limits import Limits as Limits
+    from opencwm.trace.live import Recording as Recording
     from opencwm.trace.recorder import record as record
     from opencwm.world.compare import Comparison as Comparison
     from opencwm.world.compare import compare as compare
@@ -40,6 +41,7 @@ _HOMES = {
     "Prediction": "world.protocol",
     "Program": "programs.program",
     "ProgramError": "programs.program",
+    "Recording": "trace.live",
     "Step": "trace.frames",
     "Trace": "trace.frames",
     "World": "world.protocol",

@@ -57,6 +57,17 @@ SOURCES = {
         "def main():\n    return P().w\n"
     ),
     "passed function": "def k(x):\n    return -x\n\ndef main():\n    return sorted([1, 2], key=k)\n",
+    "an exception that library code takes": (
+        "class I:\n    def __init__(self):\n        self.n = 2\n    def __iter__(self):\n        return self\n"
+        "    def __next__(self):\n        if not self.n:\n            raise StopIteration\n        self.n -= 1\n"
+        "        return self.n\n    def __getattr__(self, name):\n        raise AttributeError(name)\n\n"
+        "def g():\n    yield 1\n    yield 2\n\n"
+        "def main():\n    it = g()\n    next(it)\n    it.close()\n    return list(I()), hasattr(I(), 'x'), sum(I())\n"
+    ),
+    "a sequence by its items": (
+        "class S:\n    def __getitem__(self, i):\n        if i > 1:\n            raise IndexError(i)\n        return i\n\n"
+        "def main():\n    n = 0\n    for x in S():\n        n += x\n    return n, 1 in S()\n"
+    ),
     "uncaught": "def main():\n    x = [1]\n    return x[3]\n",
     "async": (
         "import asyncio\n\nasync def a():\n    await asyncio.sleep(0)\n    return 1\n\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -282,6 +283,22 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, recipe):
 
 
 @pytest.mark.usefixtures("sandbox_works")
+def test_a_worker_killed_in_the_middle_of_a_build_costs_nothing(tmp_path, recipe):
+    build(recipe, tmp_path / "whole")
+    killed = []
+
+    def kill_one(progress):
+        if not killed and (children := multiprocessing.active_children()):
+            killed.append(children[0].pid)
+            os.kill(children[0].pid, signal.SIGKILL)
+
+    store = build(recipe, tmp_path / "hurt", workers=2, progress=kill_one)
+    assert killed
+    assert shards(tmp_path / "hurt") == shards(tmp_path / "whole")
+    assert not any("units failed" in reason for reason in store.manifest["counts"])
+
+
+@pytest.mark.usefixtures("sandbox_works")
 def test_a_full_disk_stops_the_build_and_keeps_what_was_finished(tmp_path, recipe):
     """The limit on file sizes stands in for a full disk: the same error at the same places, without a disk to fill."""
     code = textwrap.dedent(
@@ -356,6 +373,8 @@ def jobs(tmp_path, monkeypatch):
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
                 return n
+            def full(n):
+                raise OSError(28, "No space left on device")
             def killed(n):
                 if n == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -386,6 +405,23 @@ def test_a_unit_that_kills_its_workers_is_given_up(jobs):
     found = dict(workers.run(jobs.killed, range(5), workers=2))
     assert found.pop(2) == workers.Died("the worker was killed by signal 9")
     assert found == {0: 0, 1: 1, 3: 3, 4: 4}
+
+
+def test_what_a_worker_raises_is_raised_here(jobs):
+    with pytest.raises(OSError, match="No space left"):
+        list(workers.run(jobs.full, range(5), workers=2))
+
+
+def test_no_room_for_temporary_files_stops_the_build(tmp_path, recipe, monkeypatch):
+    """A unit that cannot work for lack of room is not counted as failed: it is done once there is room."""
+
+    def record(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("opencwm.programs.corpus.record_batch", record)
+    with pytest.raises(StoreError, match="the disk is full"):
+        build(recipe, tmp_path / "c")
+    assert Store(tmp_path / "c").done() == set()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from opencwm.codec.tokenizer import SIZE
 from opencwm.config import ConfigError, load, resolved
 from opencwm.programs.mix import Mix, MixConfig, Shares, TaskShares
 from opencwm.programs.real import effect, pool
+from opencwm.programs.write.frequencies import count
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 HARVESTED = MixConfig(shares=Shares(0.5, 0.2, 0, 0.3), packages=("bisect", "textwrap"))
@@ -62,6 +63,33 @@ def test_an_index_without_a_window_says_why() -> None:
     made = [Mix(MixConfig(sequence_length=40)).make(index) for index in range(60)]
     assert any(each.rejected == "no window fits" for each in made)
     assert all(bool(each.windows) == (each.rejected == "") for each in made)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_the_share_that_raises_can_be_set(share: float) -> None:
+    mix = Mix(MixConfig(raising=share, difficulty=1.0))
+    traces = [trace for index in range(300) if (trace := mix.make(index).trace) is not None]
+    raised = sum(trace.outcome.kind == "exception" for trace in traces)
+    assert abs(raised / len(traces) - share) < 0.06
+    assert mix(7) == Mix(mix.config)(7)
+
+
+def test_method_frequencies_follow_a_corpus(tmp_path: Path) -> None:
+    (tmp_path / "corpus.py").write_text(
+        "def f(s):\n    return s.zfill(3).zfill(4), s.casefold(), len(s.zfill(9))\n" * 9
+    )
+
+    def calls(config: MixConfig) -> Counter[str]:
+        mix = Mix(config)
+        programs = (mix.choose(index)[1] for index in range(1500))
+        return sum((count(program.source) for program in programs if program is not None), Counter())
+
+    usual, followed = calls(MixConfig()), calls(MixConfig(methods=str(tmp_path)))
+    assert followed["zfill"] > 4 * usual["zfill"] and followed["casefold"] > 2 * usual["casefold"]
+    assert 0 < followed["replace"] < usual["replace"] / 2
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no calls"):
+        Mix(MixConfig(methods=str(tmp_path / "empty"))).prepare()
 
 
 def test_shares_are_checked() -> None:
@@ -125,3 +153,11 @@ def test_functions_of_the_data_run_with_fuzzed_inputs() -> None:
     function = next(f for f in functions if f.origin.startswith("mbpp"))
     calls = [function.call(run) for run in range(20)]
     assert len(set(calls)) > 8 and calls == [function.call(run) for run in range(20)]
+
+
+@pytest.mark.slow
+def test_twenty_thousand_programs_are_made_without_a_crash() -> None:
+    mix = Mix(MixConfig())
+    made = [mix.make(index).rejected for index in range(20_000)]
+    rejected = Counter(reason.partition(":")[0] for reason in made if reason)
+    assert rejected.total() < 0.02 * 20_000, rejected

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -78,13 +79,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404, {"message": f"No such image: {body['Image']}"})
         number = os.urandom(8).hex()
         folder = tempfile.mkdtemp()
-        self.server.containers[number] = {
-            "folder": folder,
-            "body": body,
-            "running": False,
-            "oom": False,
-            "children": [],
-        }
+        self.server.containers[number] = {"folder": folder, "body": body, "running": False, "oom": False}
         return self.answer(201, {"Id": number, "Warnings": []})
 
     def start(self, body, number):
@@ -97,9 +92,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def remove(self, body, number):
         container = self.server.containers.pop(number)
-        for child in container["children"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+        end(container)
         shutil.rmtree(container["folder"], ignore_errors=True)
         self.answer(204)
 
@@ -118,9 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         container, job = execution["container"], execution["body"]
         # kill -1 would end the tests themselves: here it means the container's other commands.
         if job["Cmd"][-1] == "kill -KILL -- -1":
-            for child in container["children"]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+            end(container)
             return self.answer(200)
         limits = {item["Name"]: item["Soft"] for item in container["body"]["HostConfig"]["Ulimits"]}
         environment = dict(item.split("=", 1) for item in container["body"]["Env"] + job.get("Env", []))
@@ -133,13 +124,12 @@ class Handler(BaseHTTPRequestHandler):
         child = subprocess.Popen(
             ["sh", "-c", f'ulimit -S -t {limits["cpu"]}; exec "$@"', "sh", *job["Cmd"]],
             cwd=where,
-            env={"PATH": os.environ["PATH"], **environment, "HOME": box},
+            env={"PATH": os.environ["PATH"], **environment, "HOME": box, "CONTAINER": container["folder"]},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        container["children"].append(child)
         if body.get("Detach"):
             child.communicate()
             execution["code"] = child.returncode
@@ -177,6 +167,15 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(2)
         feeder.join()
         return None
+
+
+def end(container):
+    """Kill all processes of a container, by what their environment says."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if f"CONTAINER={container['folder']}".encode() in (entry / "environ").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 ROUTES = [

@@ -72,7 +72,7 @@ def groups(launcher=None):
     """Control groups of a launcher, this process's own by default."""
     launcher = launcher or local._launcher._process.pid
     _, places = cgroups.places()
-    return sorted(str(folder) for place in places.values() for folder in place.glob(f"cwm-{launcher}-*"))
+    return sorted(str(folder) for place in places.values() for folder in Path(place).glob(f"cwm-{launcher}-*"))
 
 
 def state():

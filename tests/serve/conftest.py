@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -36,3 +40,26 @@ def llama3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = folder_of(tmp_path_factory.mktemp("models") / "cwm", write_ranks, positions=4096)
     with serving(folder) as served:
         yield served
+
+
+@pytest.fixture
+def process() -> Callable[..., AbstractContextManager[subprocess.Popen[str]]]:
+    """`cwm serve` in a process of its own, on a free port: `with process(*arguments, **environment) as child`."""
+    return _process
+
+
+@contextmanager
+def _process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "opencwm.cli", "serve", "--port", "0", *map(str, arguments)]
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()

@@ -122,6 +122,21 @@ def test_only_allowed_tokens_are_drawn(compact):
     assert set(answer.choices[0].token_ids) <= {65, 66}
 
 
+def test_legal_frames(llama3, compact):
+    """CWM's format, from weights that know nothing: only frames, and of lines that control flow allows."""
+    source = "def f(x):  # << START_OF_TRACE\n    if x:\n        return 1\n    return 2\n"
+    prompt = f"<|trace_context_start|>{source}<|frame_sep|><|call_sep|>"
+    wanted = {"legal_frames": True, "skip_special_tokens": False}
+    texts = [
+        complete(llama3, prompt=prompt, max_tokens=60, seed=n, extra_body=wanted).choices[0].text for n in range(3)
+    ]
+    assert all(text.startswith(("{}<|action_sep|>def f(x):\n<|frame_sep|><|line_sep|>", '{"x": "')) for text in texts)
+    with pytest.raises(openai.BadRequestError, match="a prompt that begins a trace"):
+        complete(llama3, prompt="x", extra_body=wanted)
+    with pytest.raises(openai.BadRequestError, match="needs a model of CWM's format"):
+        complete(compact, extra_body=wanted)
+
+
 def test_streams_equal_whole_answers(compact):
     wanted = {"seed": 3, "n": 3, "max_tokens": 30, "logprobs": 2}
     whole = complete(compact, **wanted)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -18,24 +14,7 @@ from servers import folder_of, write_compact, write_hub
 from opencwm.serve import running
 
 
-@contextmanager
-def process(*arguments, **environment):
-    command = [sys.executable, "-m", "opencwm.cli", "serve", "--port", "0", *map(str, arguments)]
-    child = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.communicate()
-
-
-def test_it_answers_and_finishes_what_is_under_way(tmp_path):
+def test_it_answers_and_finishes_what_is_under_way(process, tmp_path):
     folder = folder_of(tmp_path / "small", write_hub, positions=2048)
     with process(folder, "--name", "mine", "--api-key", "k", CWM_API_KEY="") as child:
         url = re.fullmatch(r"serving mine at (http://127\.0\.0\.1:\d+)/v1 \(Ctrl-C stops\)\n", child.stdout.readline())[
@@ -58,7 +37,7 @@ def test_it_answers_and_finishes_what_is_under_way(tmp_path):
         assert (child.returncode, stdout, stderr) == (0, "", "")
 
 
-def test_a_key_is_asked_for_at_an_open_address(tmp_path):
+def test_a_key_is_asked_for_at_an_open_address(process, tmp_path):
     with process(folder_of(tmp_path / "small", write_compact), "--host", "0.0.0.0", CWM_API_KEY="") as child:
         assert "0.0.0.0" in child.stdout.readline()
         assert "anybody who reaches this address can use it" in child.stderr.readline()
@@ -66,7 +45,7 @@ def test_a_key_is_asked_for_at_an_open_address(tmp_path):
         assert child.wait(30) == 0
 
 
-def test_what_cannot_be_served_is_one_line(tmp_path):
+def test_what_cannot_be_served_is_one_line(process, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with process(tmp_path) as child:
         stdout, stderr = child.communicate(timeout=60)

@@ -19,6 +19,7 @@ import openai
 import pytest
 import torch
 
+from opencwm.codec.llama3 import BYTE_OF, IDS
 from opencwm.codec.text import TextCodec
 from opencwm.codec.tokenizer import VOCABULARY
 from opencwm.model.config import preset
@@ -134,3 +135,30 @@ def folder_of(path: Path, write: Callable[[Path], int], **shape: Any) -> Path:
     """A weights folder with a random model and a tokenizer."""
     save_weights(path, small_model(write(path), **shape), {})
     return path
+
+
+def write_cwm_hub(folder: Path) -> int:
+    """`write_ranks`, and the same as a `tokenizer.json` that other servers read: the trace tokens are not hidden there."""
+    tokenizers = pytest.importorskip("tokenizers", reason='pip install "opencwm[hf]"')
+    size = write_ranks(folder)
+    spelling = {byte: character for character, byte in BYTE_OF.items()}
+    vocabulary = {spelling[byte]: byte for byte in range(256)} | IDS
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    begin = ("<|begin_of_text|>", IDS["<|begin_of_text|>"])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{begin[0]} $A", pair=f"{begin[0]} $A $B", special_tokens=[begin]
+    )
+    for name in IDS:
+        hidden = not name.endswith("_sep|>")
+        tokenizer.add_tokens([tokenizers.AddedToken(name, special=hidden, normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": begin[0],
+        "eos_token": "<|end_of_text|>",
+        "chat_template": CHATML,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return size

@@ -101,6 +101,170 @@ def test_limits_cut_at_the_same_place(limits: Limits) -> None:
     both(Program("\n".join(line[8:] for line in source.splitlines()), function="main"), limits=limits)
 
 
+OBJECTS = [
+    """
+class Plain:
+    kind = 'plain'
+    def __init__(self, n):
+        self.n = n
+        self.items = [n]
+        self.later = None
+    def add(self, x):
+        self.items.append(x)
+        self.later = {x: self.items[-1]}
+        setattr(self, 'odd name', x)
+        setattr(self, 'größe', x)
+        del self.n
+        return self
+def main():
+    p = Plain(3)
+    q = p
+    p.add(4).__dict__.pop('größe')
+    Plain.__name__ = 'Renamed'
+    r = p
+    Plain.__qualname__ = 'Renamed'
+    p.items[0] = p.items
+    p.items = None
+    p.me = p
+    return q
+""",
+    """
+class Base:
+    __slots__ = ('a', 'b')
+class Slotted(Base):
+    __slots__ = ['c', '__dict__']
+    def __init__(self):
+        self.b = 1
+class Bare(Base):
+    pass
+def main():
+    s = Slotted()
+    s.c = [s.b]
+    s.z = 2
+    s.a = 'x'
+    del s.b
+    b = Bare()
+    b.a = s
+    b.extra = (b.a, 1)
+    return s, b
+""",
+    """
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+class Colour(Enum):
+    RED = 1
+    BLUE = 'b'
+class Pair(NamedTuple):
+    x: int
+    y: object
+@dataclass
+class Point:
+    x: int
+    y: int = 2
+    hidden: list = field(default_factory=list, repr=False)
+    tags: set = field(default_factory=set)
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    name: str
+    inner: Point
+class Child(Point):
+    pass
+def main():
+    p = Point(1)
+    p.hidden.append(2)
+    p.tags.add('t')
+    p.extra = 3
+    f = Fixed('quo"te', p)
+    c = Child(5, 6)
+    del p.y
+    colours = [Colour.RED, Colour.BLUE]
+    pair = Pair(1, f)
+    many = {f.name: [p, c], 'k': (p, {1: f})}
+    p.x = many
+    return colours[0]
+""",
+    """
+import collections, functools, itertools, decimal, datetime, re
+def gen(n):
+    yield n
+async def co():
+    pass
+class A:
+    def method(self):
+        return self
+    @staticmethod
+    def static():
+        pass
+def main():
+    def inner(): return g
+    g = gen(1)
+    h = [inner, g, main, A, A().method, len, 'x'.upper, A.static, itertools.count(), iter([1]), int, type]
+    inner.__qualname__ = 'other'
+    c = co()
+    c.close()
+    d = collections.deque([A()], maxlen=3)
+    e = collections.Counter('abca')
+    f = collections.defaultdict(list, {1: [A]})
+    p = functools.partial(inner, 1)
+    m = re.match('a', 'abc')
+    t = datetime.timedelta(1)
+    n = decimal.Decimal('1.5')
+    o = collections.OrderedDict(a=A())
+    w = __import__('math')
+    x = {1, 2.5, 'a'}, frozenset({(1, 'b')}), {3, 1, 2}, {'b', "a'"}, {None}, {True, 5}
+    y = range(3), 3j, b'\\x00\\xff\\'', bytearray(b'x'), ..., NotImplemented, slice(1, 2), memoryview(b'')
+    z = [1e100, float('nan'), -0.0, 10**40, -2**63, 2**63, 'tab\\t\\x7f\\u2028é', '\\ud800', 'x' * 3000]
+    return e
+""",
+    """
+class Node:
+    def __init__(self, value, next=None):
+        self.value, self.next = value, next
+class Loud:
+    def __init__(self, log): self.log = log
+    def __del__(self): self.log.append('gone')
+    def __repr__(self): raise ValueError
+class Meta(type):
+    def __getattribute__(cls, name): raise ZeroDivisionError(name)
+class Strange(metaclass=Meta):
+    pass
+class Text(str):
+    def __repr__(self): return 'never'
+class Sneaky(dict):
+    def items(self): return [1]
+def main():
+    head = None
+    for i in range(20):
+        head = Node(i, head)
+    tail = head
+    while tail.next: tail = tail.next
+    tail.next = head
+    log = []
+    loud = Loud(log)
+    loud = Loud(log)
+    loud = None
+    for _ in range(2):
+        loud = [Loud(log)]
+    s = Strange()
+    t = Text('abc')
+    k = Sneaky(a=t)
+    deep = []
+    for _ in range(70):
+        deep = [deep]
+    return log
+""",
+]
+
+
+@pytest.mark.parametrize("source", OBJECTS, ids=["plain", "slots", "dataclasses", "library", "strange"])
+@pytest.mark.parametrize("value_bytes", [2_000, 150, 40])
+def test_objects_are_shown_alike(source: str, value_bytes: int) -> None:
+    needs_c()
+    trace = both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes), identity=True)
+    assert len(trace.frames) > 8
+
+
 def test_the_choice_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(cores.VARIABLE, raising=False)
     assert str(choose("python")) == "the Python core: it was asked for"

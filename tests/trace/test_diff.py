@@ -97,6 +97,14 @@ def test_a_chain_through_several_lines_and_a_call():
     assert chain(trace, found) == [("if c > LIMIT[0]:", False)]
 
 
+def test_an_edited_condition_that_decides_alike_does_not_part():
+    old = "def f(n):\n    if n > 3:\n        r = 1\n    else:\n        r = 2\n    return r\n"
+    trace, found = compare(replacing("else:", "elif n < 9:"), "f(2)", old)
+    assert found.parting is None, chain(trace, found)
+    trace, found = compare(replacing("else:", "elif n < 1:"), "f(2)", old)
+    assert found.parting.kind == "way" and chain(trace, found) == [("elif n < 1:", True)]
+
+
 def test_one_run_ends_early():
     trace, found = compare(replacing("    net = ", "    raise ValueError(len(lines))\n    net = "))
     assert found.parting is not None

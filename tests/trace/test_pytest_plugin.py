@@ -210,7 +210,7 @@ def test_under_coverage(project):
     done = subprocess.run(
         [*command, "-q", "--cwm-traces", "out"], cwd=project, env=environment, capture_output=True, text=True
     )
-    assert "coverage is tracing" in done.stdout, done.stdout
+    assert "coverage.py is tracing" in done.stdout, done.stdout
     report = subprocess.run(
         [sys.executable, "-m", "coverage", "report"], cwd=project, capture_output=True, text=True
     ).stdout

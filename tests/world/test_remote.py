@@ -155,13 +155,29 @@ def test_probabilities_are_those_of_the_tokens(cwm_server, tokenizer, monkeypatc
 
 @pytest.mark.parametrize("by_ids", [True, False])
 def test_nonsense_ends_the_run_and_says_where(cwm_server, tokenizer, by_ids):
-    """Random weights: 128,000 ids of which few have a text."""
+    """Random weights, left to themselves: 128,000 ids of which few have a text."""
     world = connect(cwm_server, tokenizer=tokenizer if by_ids else None)
+    world.legal = False
     run = world.run(COUNT)
     trace, predictions = collect(run)
     assert [frame.event for frame in trace.frames] == ["call"] and predictions[0].probability == 1
     assert run.outcome.kind == "truncated"
     assert run.outcome.reason.startswith(("malformed frame: expected", "a frame of more than"))
+
+
+@pytest.mark.parametrize("by_ids", [True, False])
+@pytest.mark.parametrize("program", [COUNT, RAISES], ids=["returns", "raises"])
+def test_the_same_weights_among_legal_frames(cwm_server, tokenizer, monkeypatch, by_ids, program):
+    monkeypatch.setattr("opencwm.world.remote.FRAME_TOKENS", 150)
+    world = connect(cwm_server, tokenizer=tokenizer if by_ids else None)
+    assert world.legal
+    truth = carried(record(program))
+    for count in (0, 2):
+        run = world.run(program, prefix=truth.frames[:count])
+        trace, _ = collect(run, limit=4)
+        whole = replace(trace, frames=(*truth.frames[:count], *trace.frames))
+        assert cwm.from_text(cwm.to_text(whole)).frames == whole.frames
+        assert run.outcome is None or not str(run.outcome).startswith("truncated (malformed")
 
 
 @pytest.mark.parametrize(

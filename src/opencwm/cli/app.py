@@ -113,6 +113,10 @@ app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
+evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
+    learning.language
+)
 app.add_typer(evaluate, name="eval")
 
 data = typer.Typer(help="Make data, and look at it.", no_args_is_help=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="The corpus's folder.", metavar="FOLDER")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-WHERE = "An installed package, a checkout's path, or stdlib:MODULE"
+WHERE = "An installed package, a checkout's path or stdlib:MODULE, with ::MODULE for one of its modules"
 
 
 def traces(

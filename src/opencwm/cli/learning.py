@@ -59,6 +59,36 @@ def crux(data: Data, limit: Limit = None, as_json: Json = False, weights: Weight
     _print(report, as_json)
 
 
+def language(
+    weights: Annotated[Path, typer.Option("--weights", metavar="FOLDER", help="The model's folder.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="PATH", help="As in data.tokenizer: compact, or a file or folder.")
+    ] = "compact",
+    crux_data: Annotated[Path | None, typer.Option("--crux", metavar="FILE", help=LAYOUT)] = None,
+    humaneval_data: Annotated[
+        Path | None,
+        typer.Option("--humaneval", metavar="FILE", help='JSON lines with "prompt" and "canonical_solution".'),
+    ] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Loss of a language model on what should come next: outputs of calls, bodies of functions."""
+    from opencwm.evals.language import crux, evaluate, humaneval
+
+    tasks = {}
+    try:
+        for name, read, path in (("crux output", crux, crux_data), ("humaneval", humaneval, humaneval_data)):
+            if path is not None:
+                tasks[name] = read(path, limit)
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from None
+    if not tasks:
+        raise Unusable("nothing to measure on: give --crux FILE, --humaneval FILE, or both")
+    with progress("measuring") as say:
+        report = evaluate(weights, tokenizer, tasks, progress=_counting("measuring", say))
+    _print(report, as_json)
+
+
 def sizes(
     data: Data,
     limit: Limit = None,

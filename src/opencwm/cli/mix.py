@@ -1,4 +1,4 @@
-"""`cwm data mix`, `cwm data audit` and `cwm data coverage`: what the training stream is made of."""
+"""`cwm data mix`, `audit`, `coverage`: what the training stream is made of; `cwm eval semantics`: what was learned."""
 
 from __future__ import annotations
 
@@ -135,6 +135,7 @@ def coverage(
     picture: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="With --data: draw the distributions (a PNG).")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also one row for every feature of Python.")] = False,
     as_json: Json = False,
 ) -> None:
     """Which statements, operators, builtins, methods and exceptions of Python the training stream holds, how often."""
@@ -155,6 +156,39 @@ def coverage(
     if picture is not None and reference is not None:
         plot(profile, reference, picture, names=("stream", data.stem if data else ""))
     typer.echo(json.dumps(found.to_json()) if as_json else found.table())
+    if everything and not as_json:
+        typer.echo("\n" + found.rows())
+
+
+def semantics(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="Programs in CRUXEval's layout. Without it: the held-out mix."),
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N programs.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Next-frame accuracy by statement, operator, builtin, method and exception of Python."""
+    from opencwm.cli.learning import load_crux
+    from opencwm.evals.semantics import evaluate
+
+    if data is not None:
+        load_crux(data, limit)
+    with progress("loading the model") as say:
+        report = evaluate(
+            data,
+            limit=limit,
+            weights=weights,
+            config=read_config(config, overrides or []),
+            progress=lambda done, total: say(f"predicting: {done} of {total} programs"),
+        )
+    typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else report.table())
 
 
 def _reference(path: Path) -> Any:

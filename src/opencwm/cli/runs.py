@@ -21,7 +21,7 @@ from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
-    from opencwm.trace.core import Name
+    from opencwm.trace.core import Core, Name
     from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
     from opencwm.trace.limits import Limits
@@ -136,16 +136,19 @@ def trace(
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
-    chosen = _core(core)
     if file is None:
+        typer.echo(f"recording with {_core(core)}")
         return
+    chosen = _core(core)
+    if core is not None or chosen.fell_back:
+        typer.echo(f"recording with {chosen}", err=True)
     condition = _condition(select) if select is not None else None
     program = _program(file, call)
     printed = io.StringIO()
     with progress("running"):
         where = _sandboxed(file, sandbox)
         limits = _limits(limit_frames, seconds)
-        recorded = _record(program, limits, steps=steps, output=printed, core=chosen, sandbox=where)
+        recorded = _record(program, limits, steps=steps, output=printed, core=chosen.name, sandbox=where)
     if condition is not None:
         recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
@@ -281,17 +284,13 @@ def _record(
     return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
 
 
-def _core(name: CoreName | None) -> Name:
-    """The recorder's core, and on standard error which it is and why, if it was asked for or is the slow one."""
+def _core(name: CoreName | None) -> Core:
     from opencwm.trace.core import CoreError, choose
 
     try:
-        chosen = choose(name.value if name else None)
+        return choose(name.value if name else None)
     except CoreError as error:
         raise Unusable(str(error)) from None
-    if name is not None or chosen.fell_back:
-        typer.echo(f"recording with {chosen}", err=True)
-    return chosen.name
 
 
 def _condition(text: str) -> Predicate:

@@ -27,22 +27,24 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    name: Annotated[str | None, typer.Option("--name", help="Name for clients [the folder's name].")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name for clients; without it, the folder's.")] = None,
     api_key: Annotated[
         str | None,
         typer.Option("--api-key", envvar="CWM_API_KEY", help="Key that clients must send. Better in the environment."),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Replies that are generated at the same time.")] = 16,
     context: Annotated[
-        int | None, typer.Option("--context", min=2, help="Most tokens of prompt and reply [all that the model holds].")
+        int | None, typer.Option("--context", min=2, help="Most tokens of prompt and reply; without it, all that fit.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option("--precision", help="How weights are held [as they are stored].")
+        Precision | None, typer.Option("--precision", help="How weights are held; without it, as they are stored.")
     ] = None,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Most replies under way or waiting.")] = 512,
     body_limit: Annotated[int, typer.Option("--body-limit", min=1024, help="Most bytes of a request.")] = 16 * 2**20,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds for answers under way when stopped.")] = 30.0,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads [as torch chooses].")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; without it, as torch chooses.")
+    ] = None,
 ) -> None:
     """Answer OpenAI's clients with a model: completions, chats, streams.
 
@@ -89,9 +91,22 @@ def serve(
 def _curl(url: str, name: str, keyed: bool, compact: bool) -> str:
     """A command to paste."""
     key = " -H 'Authorization: Bearer '\"$CWM_API_KEY\"" if keyed else ""
-    body: dict[str, object] = {"model": name, "prompt": "<begin><python 3.11><L1>def ", "max_tokens": 40}
-    path = "completions"
-    if not compact:
+    if compact:
+        body: dict[str, object] = {"model": name, "prompt": _prompt(), "max_tokens": 40, "temperature": 0}
+        path = "completions"
+    else:
         body = {"model": name, "messages": [{"role": "user", "content": "What is 2 + 2?"}], "max_tokens": 60}
         path = "chat/completions"
     return f"curl {url}/v1/{path}{key} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+
+def _prompt() -> str:
+    """A small program before its run, in the text form of compact tokens."""
+    from opencwm.codec.compact import Encoder
+    from opencwm.codec.tokenizer import VOCABULARY
+    from opencwm.programs.program import Program
+    from opencwm.trace.frames import Outcome, Trace
+
+    program = Program.parse("def f(n):\n    return n + 1\n", "f(41)")
+    before = Trace(program.context, program.entry_line, (), Outcome("truncated"), "3.11")
+    return VOCABULARY.show(Encoder(before).prefix)

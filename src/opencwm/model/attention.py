@@ -15,14 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
-from opencwm.model import kernels
+from opencwm.model import flex, kernels
 from opencwm.model.config import ModelConfig
 from opencwm.model.rope import rotate
+
+Backend = Literal["auto", "sdpa", "flex"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Mask:
 
     causal: bool = False
     bias_BTS: Tensor | None = None
+    blocks: BlockMask | None = None
+    """Then FlexAttention computes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,13 @@ class Layout:
     """Whether the steps of `kernels` are used."""
 
 
-def mask(tokens: int, window: int | None, documents_BT: Tensor | None, like: Tensor) -> Mask:
+def mask(tokens: int, window: int | None, documents_BT: Tensor | None, like: Tensor, backend: Backend = "auto") -> Mask:
     """The mask of rows of `tokens` tokens; `like` gives device and dtype."""
     banded = window is not None and tokens > window
     if documents_BT is None and not banded:
         return Mask(causal=True)
+    if backend == "flex" or (backend == "auto" and like.is_cuda and tokens >= flex.LEAST):
+        return Mask(blocks=flex.blocks(tokens, window, documents_BT, like.device))
     query_T1 = torch.arange(tokens, device=like.device).unsqueeze(1)
     key_S = torch.arange(tokens, device=like.device)
     allowed_BTS = (key_S <= query_T1).unsqueeze(0)
@@ -155,6 +163,8 @@ def attend_spans(q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, spans: tuple[in
 
 def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Mask) -> Tensor:
     """Attention output, (B, T, H, D)."""
+    if mask.blocks is not None:
+        return flex.attend(q_BTHD, k_BSKD, v_BSKD, mask.blocks)
     q_BHTD, k_BKSD, v_BKSD = q_BTHD.transpose(1, 2), k_BSKD.transpose(1, 2), v_BSKD.transpose(1, 2)
     bias_B1TS = None if mask.bias_BTS is None else mask.bias_BTS.unsqueeze(1)
     grouped = q_BHTD.shape[1] != k_BKSD.shape[1]

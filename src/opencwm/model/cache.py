@@ -9,7 +9,7 @@ Notable choices:
   In a ring what has been overwritten is lost: `reaches` says whether a slot can still go on from a given length.
 - On a CPU the buffers are lazily zeroed pages: tokens that were never written take no memory.
 
-Shapes: S slots, K key-value heads, P positions (R in a ring), D head_dim, C model width, W convolution width.
+Shapes: S slots, K key-value heads, H = 2 K of both kinds, P positions (fewer in a ring), D head_dim, C model width.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ class Cache:
         window = config.local_window
         self.ring = room if window is None else min(room, window + chunk)
         self.lead = max(config.conv_width - 1, 0)  # zero rows before the first token, for the convolutions
+        self.heads_SHPD: list[Tensor] = []
         self.keys_SKPD: list[Tensor] = []
         self.values_SKPD: list[Tensor] = []
         self.attention_inputs_SPC: list[Tensor] = []
         self.ffn_inputs_SPC: list[Tensor] = []
         for layer in range(config.layers):
             positions = room if config.layer_is_global(layer) else self.ring
-            heads = (slots, config.kv_heads, positions, config.head_dim)
-            self.keys_SKPD.append(_zeros(heads, dtype, device))
-            self.values_SKPD.append(_zeros(heads, dtype, device))
+            # One buffer for both, so that a step writes them at once.
+            heads_SHPD = _zeros((slots, 2 * config.kv_heads, positions, config.head_dim), dtype, device)
+            self.heads_SHPD.append(heads_SHPD)
+            self.keys_SKPD.append(heads_SHPD[:, : config.kv_heads])
+            self.values_SKPD.append(heads_SHPD[:, config.kv_heads :])
             if self.lead:
                 inputs = (slots, self.lead + room, config.dim)
                 self.attention_inputs_SPC.append(_zeros(inputs, dtype, device))
@@ -73,12 +76,11 @@ class Cache:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Give `target` the first `length` tokens of `source`, which must reach them."""
-        for buffers in (self.keys_SKPD, self.values_SKPD):
-            for buffer_SKPD in buffers:
-                used = min(length, buffer_SKPD.shape[2])
-                if buffer_SKPD.shape[2] < self.room:
-                    used = min(self._written[source], buffer_SKPD.shape[2])  # a ring is copied as it stands
-                buffer_SKPD[target, :, :used] = buffer_SKPD[source, :, :used]
+        for heads_SHPD in self.heads_SHPD:
+            used = min(length, heads_SHPD.shape[2])
+            if heads_SHPD.shape[2] < self.room:
+                used = min(self._written[source], heads_SHPD.shape[2])  # a ring is copied as it stands
+            heads_SHPD[target, :, :used] = heads_SHPD[source, :, :used]
         for buffers in (self.attention_inputs_SPC, self.ffn_inputs_SPC):
             for buffer_SPC in buffers:
                 buffer_SPC[target, : self.lead + length] = buffer_SPC[source, : self.lead + length]
@@ -88,7 +90,7 @@ class Cache:
     @property
     def bytes(self) -> int:
         """Size of all buffers."""
-        buffers = (*self.keys_SKPD, *self.values_SKPD, *self.attention_inputs_SPC, *self.ffn_inputs_SPC)
+        buffers = (*self.heads_SHPD, *self.attention_inputs_SPC, *self.ffn_inputs_SPC)
         return sum(buffer.nbytes for buffer in buffers)
 
 

@@ -28,6 +28,9 @@ _IDS = VOCABULARY.ids
 _NAME, _GO, _CALL = _IDS["<name>"], _IDS["<go>"], _IDS["<call>"]
 _RETURN, _EXCEPTION, _RAISE = _IDS["<return>"], _IDS["<exception>"], _IDS["<raise>"]
 _DELETE, _END = _IDS["<delete>"], _IDS["<end>"]
+_ENDINGS = frozenset(("StopIteration", "StopAsyncIteration", "GeneratorExit"))
+_DENIALS = frozenset(("IndexError", "KeyError", "AttributeError", "TypeError"))
+_LONGEST_NAME = 40
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 
@@ -61,7 +64,7 @@ class Constraint:
         else:
             self.literal = LiteralState()
         if frames:
-            self.raised = frames[-1].event == "exception" and self.reader.mark == _RAISE
+            self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
         return frames
 
     def settle(self) -> list[Frame]:
@@ -69,7 +72,7 @@ class Constraint:
         frames = self.reader.settle()
         self.literal = LiteralState()
         if frames:
-            self.raised = frames[-1].event == "exception" and self.reader.mark == _RAISE
+            self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
         return frames
 
     def allowed(self) -> frozenset[int] | set[int]:
@@ -105,7 +108,10 @@ class Constraint:
         if reader.purpose == "result":
             if reader.mark == _EXCEPTION:
                 return self._frame(reader.stack, None, set(), False, False, handled=True)
-            return self._frame(reader.stack[:-1], None, set(), False, False, raised=reader.mark == _RAISE)
+            text = bytes(token for token in reader.value[:_LONGEST_NAME] if token < 256).decode("utf-8", "replace")
+            frame = Frame("exception", 0, reader.stack[-1].function, 0, {}, text)
+            raised = reader.mark == _RAISE and _goes_on(frame)
+            return self._frame(reader.stack[:-1], None, set(), False, False, raised=raised)
         if reader.purpose == "step":
             return self._frame(reader.stack, None, set(), False, True)
         assert reader.value_name is not None
@@ -213,6 +219,19 @@ class Constraint:
         so_far = self.reader.spelling
         tokens = {name[len(so_far)] for name in spelled if name.startswith(so_far) and len(name) > len(so_far)}
         return tokens | ({_NAME} if so_far in spelled else set())
+
+
+def _goes_on(frame: Frame) -> bool:
+    """Whether an exception that has left a function is sure to be raised in its caller.
+
+    What ends an iteration, and what a method that Python calls by itself raises to say "no", may be taken by library
+    code in between: `list(it)`, `next(it, 0)`, `generator.close()`, `for x in obj`, `hasattr(obj, name)`.
+    """
+    if frame.event != "exception":
+        return False
+    kind = (frame.value or "").partition("(")[0]
+    special = frame.function.rpartition(".")[2].startswith("__")
+    return kind not in _ENDINGS and not (special and kind in _DENIALS)
 
 
 class _Alike:

@@ -51,9 +51,10 @@ class Runner:
         with torch.no_grad():
             self._embedding = model.embedding.weight.detach().to(self.dtype)
             self._output = _Matrix(model.output.weight.detach(), weights)
-            self._norm = model.norm.weight.detach().float()
+            self._norm = _Norm(model.norm.weight, self.config.norm_eps)
             self._layers = [_Weights(layer, weights) for layer in model.layers if isinstance(layer, Layer)]
             self._head_weights_LJD = _head_weights(model)
+            self._head_eps = self.config.norm_eps * self.config.head_dim
         self._cos_PD, self._sin_PD = model.cos_PD, model.sin_PD
 
     def new_cache(self, slots: int, room: int, *, chunk: int) -> Cache:
@@ -71,7 +72,7 @@ class Runner:
         x_NC = F.embedding(plan.tokens_N, self._embedding)
         for number, layer in enumerate(self._layers):
             x_NC = self._layer(number, layer, x_NC, plan, cache)
-        x_NC = _normalised(x_NC, self._norm, self.config.norm_eps)
+        x_NC = self._norm(x_NC)
         for segment in segments:
             cache.advance(segment.slot, len(segment.ids))
         if order == sorted(order):
@@ -85,47 +86,59 @@ class Runner:
         return self._output(hidden_NC).float()
 
     def _layer(self, number: int, layer: _Weights, x_NC: Tensor, plan: _Plan, cache: Cache) -> Tensor:
-        config = self.config
-        y_NC = _normalised(x_NC, layer.attention_norm, config.norm_eps)
+        """One layer. Every operation costs about a microsecond to start, which for a small model is most of it."""
+        heads, width = self.config.heads, self.config.head_dim
+        turned = heads + self.config.kv_heads
+        y_NC = layer.attention_norm(x_NC)
         if layer.attention_conv_WC is not None:
             y_NC = plan.convolved(y_NC, cache.attention_inputs_SPC[number], layer.attention_conv_WC)
-        qkv_NHD = layer.qkv(y_NC).view(y_NC.shape[0], -1, config.head_dim)
-        turned = config.heads + config.kv_heads
-        qk_NJD, v_NKD = qkv_NHD[:, :turned].float(), qkv_NHD[:, turned:]
-        cos_NJD, sin_NJD = plan.cos_N1D, plan.sin_N1D
+        qkv_NHD = layer.qkv(y_NC).view(x_NC.shape[0], -1, width)
+        qk_NJD = qkv_NHD[:, :turned]
+        if self.dtype != torch.float32:
+            qk_NJD = qk_NJD.float()
         if self._head_weights_LJD is not None:
-            # The norm's weight w turned along: rotate(w * u) = u * (w cos) + swapped(u) * (swapped(w) sin).
-            inverse_NJ1 = torch.linalg.vecdot(qk_NJD, qk_NJD).div_(config.head_dim).add_(config.norm_eps).rsqrt_()
-            qk_NJD = qk_NJD * inverse_NJ1.unsqueeze(-1)
-            cos_NJD, sin_NJD = plan.cos_LNJD[number], plan.sin_LNJD[number]
-        swapped_NJD = qk_NJD.roll(config.head_dim // 2, -1)
-        qk_NJD = torch.addcmul(qk_NJD * cos_NJD, swapped_NJD, sin_NJD).to(self.dtype)
-        keys_SKPD, values_SKPD = cache.keys_SKPD[number], cache.values_SKPD[number]
-        kind = plan.whole if config.layer_is_global(number) else plan.local
-        keys_SKPD.view(-1, config.head_dim).index_copy_(0, kind.rows, qk_NJD[:, config.heads :].flatten(0, 1))
-        values_SKPD.view(-1, config.head_dim).index_copy_(0, kind.rows, v_NKD.flatten(0, 1))
-        attended_NC = kind.attend(qk_NJD[:, : config.heads], keys_SKPD, values_SKPD)
+            # The norm's weight is in the tables, the square root of the mean's divisor too.
+            inverse_NJ1 = torch.linalg.vecdot(qk_NJD, qk_NJD).add_(self._head_eps).rsqrt_().unsqueeze(-1)
+            qk_NJD = qk_NJD * inverse_NJ1
+        qk_NJD = torch.addcmul(qk_NJD * plan.cos[number], qk_NJD.roll(width // 2, -1), plan.sin[number])
+        if self.dtype != torch.float32:
+            qk_NJD = qk_NJD.to(self.dtype)
+        kind = plan.whole if layer.is_global else plan.local
+        new_NHD = torch.cat((qk_NJD[:, heads:], qkv_NHD[:, turned:]), 1)
+        cache.heads_SHPD[number].view(-1, width).index_copy_(0, kind.rows, new_NHD.view(-1, width))
+        attended_NC = kind.attend(qk_NJD[:, :heads], cache.keys_SKPD[number], cache.values_SKPD[number])
         x_NC = layer.out.added(x_NC, attended_NC)
-        y_NC = _normalised(x_NC, layer.ffn_norm, config.norm_eps)
+        y_NC = layer.ffn_norm(x_NC)
         if layer.ffn_conv_WC is not None:
             y_NC = plan.convolved(y_NC, cache.ffn_inputs_SPC[number], layer.ffn_conv_WC)
         gate_NF, up_NF = layer.gate_up(y_NC).chunk(2, -1)
         return layer.down.added(x_NC, F.silu(gate_NF).mul_(up_NF))
 
-    def turned_tables(self, cos_ND: Tensor, sin_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """The step's angles times each layer's head norm weights: (L, N, J, D) each."""
-        assert self._head_weights_LJD is not None
+    def angles(self, position_N: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Per layer, cosines and sines as `_layer` wants them: (N, 1, D), with head norms (N, J, D)."""
+        cos_N1D, sin_N1D = self._cos_PD[position_N].unsqueeze(1), self._sin_PD[position_N].unsqueeze(1)
+        if self._head_weights_LJD is None:
+            return [cos_N1D] * self.config.layers, [sin_N1D] * self.config.layers
+        # rotate(w * u) = u * (w cos) + swapped(u) * (swapped(w) sin)
         weight_L1JD = self._head_weights_LJD.unsqueeze(1)
         swapped_L1JD = weight_L1JD.roll(weight_L1JD.shape[-1] // 2, -1)
-        return weight_L1JD * cos_ND.unsqueeze(1), swapped_L1JD * sin_ND.unsqueeze(1)
+        return (weight_L1JD * cos_N1D).unbind(), (swapped_L1JD * sin_N1D).unbind()
 
-    @property
-    def has_head_norms(self) -> bool:
-        return self._head_weights_LJD is not None
 
-    @property
-    def tables(self) -> tuple[Tensor, Tensor]:
-        return self._cos_PD, self._sin_PD
+class _Norm:
+    """RMSNorm, computed in float32."""
+
+    def __init__(self, weight_C: Tensor, eps: float) -> None:
+        # x / sqrt(mean + eps) * w = x / sqrt(sum + C eps) * (sqrt(C) w)
+        width = weight_C.shape[0]
+        self.weight_C = weight_C.detach().float() * width**0.5
+        self.eps = eps * width
+
+    def __call__(self, x_NC: Tensor) -> Tensor:
+        wide_NC = x_NC if x_NC.dtype == torch.float32 else x_NC.float()
+        inverse_N1 = torch.linalg.vecdot(wide_NC, wide_NC).add_(self.eps).rsqrt_().unsqueeze(-1)
+        y_NC: Tensor = (wide_NC * inverse_N1).mul_(self.weight_C)
+        return y_NC if x_NC.dtype == torch.float32 else y_NC.to(x_NC.dtype)
 
 
 class _Matrix:
@@ -162,8 +175,9 @@ class _Weights:
         self.out = _Matrix(layer.attention.out.weight.detach(), kind)
         self.gate_up = _Matrix(layer.ffn.gate_up.weight.detach(), kind)
         self.down = _Matrix(layer.ffn.down.weight.detach(), kind)
-        self.attention_norm = layer.attention_norm.weight.detach().float()
-        self.ffn_norm = layer.ffn_norm.weight.detach().float()
+        eps = layer.attention.eps
+        self.is_global = layer.attention.is_global
+        self.attention_norm, self.ffn_norm = _Norm(layer.attention_norm.weight, eps), _Norm(layer.ffn_norm.weight, eps)
         self.attention_conv_WC = _oldest_first(layer.attention_conv.weight.detach()) if layer.attention_conv else None
         self.ffn_conv_WC = _oldest_first(layer.ffn_conv.weight.detach()) if layer.ffn_conv else None
 
@@ -185,14 +199,8 @@ def _head_weights(model: Transformer) -> Tensor | None:
         query = layer.attention.query_norm.weight.detach().expand(model.config.heads, -1)
         key = layer.attention.key_norm.weight.detach().expand(model.config.kv_heads, -1)
         rows.append(torch.cat((query, key)))
-    return torch.stack(rows).float()
-
-
-def _normalised(x_NC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
-    if x_NC.dtype == torch.float32:
-        inverse_N = torch.linalg.vecdot(x_NC, x_NC).div_(x_NC.shape[-1]).add_(eps).rsqrt_()
-        return (x_NC * inverse_N.unsqueeze(-1)).mul_(weight_C)  # type: ignore[no-any-return]
-    return F.rms_norm(x_NC.float(), weight_C.shape, weight_C, eps).to(x_NC.dtype)
+    scale: float = model.config.head_dim**0.5
+    return torch.stack(rows).float() * scale
 
 
 class _Plan:
@@ -215,11 +223,7 @@ class _Plan:
         self.tokens_N = torch.tensor([token for segment in segments for token in segment.ids], device=device)
         slot_N = torch.tensor(slots, device=device)
         position_N = torch.tensor(positions, device=device)
-        cos_PD, sin_PD = runner.tables
-        cos_ND, sin_ND = cos_PD[position_N], sin_PD[position_N]
-        self.cos_N1D, self.sin_N1D = cos_ND.unsqueeze(1), sin_ND.unsqueeze(1)
-        if runner.has_head_norms:
-            self.cos_LNJD, self.sin_LNJD = runner.turned_tables(cos_ND, sin_ND)
+        self.cos, self.sin = runner.angles(position_N)
         self.whole = _Kind(cache, segments, starts, slot_N, position_N, cache.room, None)
         self.local = self.whole
         if config.local_window is not None and any(not config.layer_is_global(i) for i in range(config.layers)):
@@ -251,9 +255,9 @@ class _Kind:
     ) -> None:
         config, device = cache.config, slot_N.device
         self.groups_heads = config.heads // config.kv_heads
-        heads_K = torch.arange(config.kv_heads, device=device)
-        row_NK = (slot_N.unsqueeze(1) * config.kv_heads + heads_K) * ring + (position_N % ring).unsqueeze(1)
-        self.rows = row_NK.flatten()
+        heads_H = torch.arange(2 * config.kv_heads, device=device)
+        row_NH = (slot_N.unsqueeze(1) * (2 * config.kv_heads) + heads_H) * ring + (position_N % ring).unsqueeze(1)
+        self.rows = row_NH.flatten()
         dtype = cache.keys_SKPD[0].dtype
         self._calls: list[_Call] = []
         first = 0
@@ -265,7 +269,7 @@ class _Kind:
             even = len({start for _, start in group}) == 1 and (window is None or used <= window)
             bias_B11P = None if even else _bias(last_B.unsqueeze(1), last_B, used, ring, window, dtype).unsqueeze(1)
             low = group[0][0]
-            self._calls.append(_Call(first, len(group), low, low + len(group), used, bias_B11P, False))
+            self._calls.append(_Call(first, len(group), low, low + len(group), used, bias_B11P, single=True))
             first += len(group)
         for segment, start in list(zip(segments, starts, strict=True))[len(singles) :]:
             tokens = len(segment.ids)
@@ -275,31 +279,35 @@ class _Kind:
             if not causal:
                 position_1T = torch.arange(start, start + tokens, device=device).unsqueeze(0)
                 bias = _bias(position_1T, position_1T[:, -1], used, ring, window, dtype).unsqueeze(1)
-            self._calls.append(_Call(first, tokens, segment.slot, segment.slot + 1, used, bias, causal))
+            self._calls.append(_Call(first, tokens, segment.slot, segment.slot + 1, used, bias, causal=causal))
             first += tokens
 
     def attend(self, q_NHD: Tensor, keys_SKPD: Tensor, values_SKPD: Tensor) -> Tensor:
         """Attention output, (N, H * D)."""
-        parts = []
-        tokens = q_NHD.shape[0]
-        for call in self._calls:
-            k_BKPD = keys_SKPD[call.low : call.high, :, : call.used]
-            v_BKPD = values_SKPD[call.low : call.high, :, : call.used]
-            q = q_NHD if call.tokens == tokens else q_NHD[call.first : call.first + call.tokens]
-            if call.bias is not None or not call.causal:
-                if (
-                    call.high - call.low == call.tokens
-                ):  # one token per slot: a group's heads are queries of one key head
-                    q_BKGD = q.view(call.tokens, -1, self.groups_heads, q.shape[-1])
-                    y = F.scaled_dot_product_attention(q_BKGD, k_BKPD, v_BKPD, attn_mask=call.bias)
-                    parts.append(y.reshape(call.tokens, -1))
-                    continue
-            q_1HTD = q.transpose(0, 1).unsqueeze(0)
-            y_1HTD = F.scaled_dot_product_attention(
-                q_1HTD, k_BKPD, v_BKPD, attn_mask=call.bias, is_causal=call.causal, enable_gqa=self.groups_heads > 1
-            )
-            parts.append(y_1HTD[0].transpose(0, 1).reshape(call.tokens, -1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(self._calls) == 1:
+            return self._attended(self._calls[0], q_NHD, keys_SKPD, values_SKPD)
+        parts = [
+            self._attended(call, q_NHD[call.first : call.first + call.tokens], keys_SKPD, values_SKPD)
+            for call in self._calls
+        ]
+        return torch.cat(parts)
+
+    def _attended(self, call: _Call, q_NHD: Tensor, keys_SKPD: Tensor, values_SKPD: Tensor) -> Tensor:
+        k_BKPD = keys_SKPD[call.low : call.high, :, : call.used]
+        v_BKPD = values_SKPD[call.low : call.high, :, : call.used]
+        if call.single:  # the heads of a group are so many queries of one key head
+            q_BKGD = q_NHD.view(call.tokens, -1, self.groups_heads, q_NHD.shape[-1])
+            y_BKGD = F.scaled_dot_product_attention(q_BKGD, k_BKPD, v_BKPD, attn_mask=call.bias)
+            return y_BKGD.reshape(call.tokens, -1)
+        y_1HTD = F.scaled_dot_product_attention(
+            q_NHD.transpose(0, 1).unsqueeze(0),
+            k_BKPD,
+            v_BKPD,
+            attn_mask=call.bias,
+            is_causal=call.causal,
+            enable_gqa=self.groups_heads > 1,
+        )
+        return y_1HTD[0].transpose(0, 1).reshape(call.tokens, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +320,9 @@ class _Call:
     high: int
     used: int
     bias: Tensor | None
-    causal: bool
+    causal: bool = False
+    single: bool = False
+    """One token of each slot."""
 
 
 def _neighbours(singles: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opencwm.model import kernels, rope
-from opencwm.model.attention import Attention, CausalConvolution, Layout, Mask, mask
+from opencwm.model.attention import Attention, Backend, CausalConvolution, Layout, Mask, mask
 from opencwm.model.config import ModelConfig
 
 
@@ -79,6 +79,9 @@ class Transformer(nn.Module):
 
     `seed` (an int or a CPU `torch.Generator`) fixes the initial weights: normal with `config.init_std`, the matrices
     that write to the residual stream scaled by 1 / sqrt(2 * layers), norms one, convolutions zero.
+
+    `attention_backend` may be set: "sdpa" (PyTorch's kernels, masks written out), "flex" (FlexAttention wherever there
+    are windows or documents), "auto" (flex for long rows on a GPU, else sdpa).
     """
 
     cos_PD: Tensor
@@ -91,6 +94,7 @@ class Transformer(nn.Module):
         """Whether `kernels` may be used; not where weights are divided among processes."""
         self.divide: Callable[[Tensor, Layout], tuple[Tensor, Layout]] | None = None
         """Takes this process's part of the rows and of their layout, where rows are divided among processes."""
+        self.attention_backend: Backend = "auto"
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, config.norm_eps)
@@ -177,7 +181,9 @@ class Transformer(nn.Module):
     ) -> Layout:
         (rows, tokens), like = tokens_BT.shape, self.embedding.weight
         window = self.config.local_window
-        spans = document_lengths(documents_BT) if fused and documents_BT is not None else ()
+        backend = self.attention_backend
+        by_document = fused and backend != "flex" and documents_BT is not None
+        spans = document_lengths(documents_BT) if by_document and documents_BT is not None else ()
         if spans and max(spans) > self.config.max_positions:
             raise ValueError(
                 f"a document of {max(spans)} tokens does not fit max_positions {self.config.max_positions}: split it"
@@ -196,9 +202,9 @@ class Transformer(nn.Module):
         if spans:
             whole = local = Mask(causal=True)
         else:
-            whole = local = mask(tokens, global_window, documents_BT, like)
+            whole = local = mask(tokens, global_window, documents_BT, like, backend)
             if window is not None and window < tokens:
-                local = mask(tokens, window, documents_BT, like)
+                local = mask(tokens, window, documents_BT, like, backend)
         shifts = range(1, self.config.conv_width)
         borders: tuple[Tensor, ...] = ()
         if fused:

@@ -11,6 +11,7 @@ own), so that whatever can be repeated is repeated exactly. Standard library and
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import random
@@ -33,6 +34,12 @@ from opencwm.trace.store import pack
 _GRACE_SECONDS = 1.5
 _FILE_BYTES = 16 << 20
 _PROCESSES = 64
+# What programs import most: loaded once here, not in every fork.
+_COMMON = (
+    "abc", "bisect", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
+    "functools", "heapq", "inspect", "io", "itertools", "json", "math", "operator", "re", "string", "textwrap", "types",
+    "typing", "unicodedata", "warnings", "weakref",
+)  # fmt: skip
 
 
 class _Job:
@@ -51,6 +58,8 @@ def main(folder: Path) -> None:
     jobs = [_Job(json.loads(line)) for line in (folder / "jobs").read_text(encoding="utf-8").splitlines()]
     work = folder / "work"
     with (folder / "results").open("ab", buffering=0) as results:
+        for name in _COMMON:
+            importlib.import_module(name)
         gc.collect()
         gc.freeze()
         for number, job in enumerate(jobs):

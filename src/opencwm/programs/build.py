@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from time import monotonic
 
 from opencwm.programs import workers as pool
 from opencwm.programs.corpus import Recipe, Unit, plan, run_unit
-from opencwm.programs.store import Part, Store
+from opencwm.programs.store import Part, Store, StoreError, is_full
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,15 @@ def build(
             store.merge()
             progress(Progress(number, len(units), str(unit), counts))
         store.merge(total=len(units))
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StoreError(
+            f"the disk is full; what was finished is safe in {folder}: make room and run it again"
+        ) from error
     finally:
-        store.note_seconds(monotonic() - started)
+        with contextlib.suppress(StoreError):  # on a full disk there is no room for that either
+            store.note_seconds(monotonic() - started)
     return store
 
 

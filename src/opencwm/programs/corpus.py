@@ -23,7 +23,7 @@ from opencwm.programs.harvest import HarvestedFunction, functions
 from opencwm.programs.packages import HarvestError, Package, find
 from opencwm.programs.program import Program
 from opencwm.programs.shrink import same_run, shrunk
-from opencwm.programs.store import Part
+from opencwm.programs.store import Part, is_full
 from opencwm.programs.usage import Usage
 from opencwm.trace.frames import Trace
 
@@ -36,10 +36,10 @@ _Repeated = tuple[Program, Ran, Trace]
 class Recipe:
     """What a corpus is made from.
 
-    `functions` are packages (see `packages.find`), `suites` checkouts whose tests are run, `contests` files of
-    problems. `inputs` calls are tried per function (or tests per problem), `keep` runs of it are kept. `library` also
-    takes functions that import their own package. `modules` bounds the modules per package, `problems` the problems per
-    file.
+    `functions` are packages (see `packages.find`) or modules of them (`toolz::toolz.itertoolz`), `suites` checkouts
+    whose tests are run, `contests` files of problems. `inputs` calls are tried per function (or tests per problem),
+    `keep` runs of it are kept. `library` also takes functions that import their own package. `modules` bounds the
+    modules per package, `problems` the problems per file.
     """
 
     functions: tuple[str, ...] = ()
@@ -90,8 +90,12 @@ def plan(recipe: Recipe) -> list[Unit]:
     def add(source: str, where: str, part: str, start: int = 0, stop: int = 0) -> None:
         units.append(Unit(len(units), source, where, part, start, stop))
 
-    for where in recipe.functions:
-        for name in sorted(find(where).paths)[: recipe.modules]:
+    for source in recipe.functions:
+        where, _, only = source.partition("::")
+        names = sorted(find(where).paths)[: recipe.modules]
+        if only and only not in (names := sorted(find(where).paths)):
+            raise HarvestError(f"{where} has no module {only}: it has {', '.join(names[:8])}, ...")
+        for name in [only] if only else names:
             add("functions", where, name)
     for where in recipe.contests:
         count = contests.count(Path(where))
@@ -105,7 +109,10 @@ def plan(recipe: Recipe) -> list[Unit]:
 
 
 def run_unit(recipe: Recipe, unit: Unit) -> Part:
-    """The part of a unit. Whatever a program does, this returns; a fault of ours is counted as a failed unit."""
+    """The part of a unit. Whatever a program does, this returns; a fault of ours is counted as a failed unit.
+
+    Raises what would fail every unit: InfraError without a sandbox, OSError on a full disk.
+    """
     part = Part(unit.number)
     part.counts["units"] += 1
     makers: dict[str, Callable[[Recipe, Unit, Part], None]] = {
@@ -116,6 +123,8 @@ def run_unit(recipe: Recipe, unit: Unit) -> Part:
     try:
         makers[unit.source](recipe, unit, part)
     except (HarvestError, OSError, ValueError, RecursionError, MemoryError) as error:
+        if is_full(error):
+            raise
         part.counts[f"units failed: {type(error).__name__}"] += 1
     part.counts["frames"] += sum(each["frames"] for each in part.rows)
     return part

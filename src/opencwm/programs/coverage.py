@@ -131,6 +131,15 @@ class Coverage:
             "sizes": {name: quantiles(sizes) for name, sizes in self.stream.sizes.items()},
         }
 
+    def rows(self) -> str:
+        """Every feature of Python, and whatever else the stream has, with the share of programs that have it."""
+        lines = [f"{'feature':<44}{'programs':>10}{'share':>10}"]
+        known = [f"{kind} {name}" for kind, names in features.UNIVERSE.items() for name in names]
+        for name in [*known, *sorted(set(self.stream.features) - set(known))]:
+            count = self.stream.features.get(name, 0)
+            lines.append(f"{name:<44}{count:>10,}{count / max(self.stream.programs, 1):>10.3%}")
+        return "\n".join(lines)
+
     def table(self) -> str:
         """The shares as text, with what is missing."""
         lines = [f"{self.stream.programs:,} programs; covered: in at least {self.least} of them", ""]

@@ -39,12 +39,15 @@ from opencwm.codec.errors import CodecError
 from opencwm.programs import derived, real, write
 from opencwm.programs.leakage import Audit
 from opencwm.programs.program import Program
+from opencwm.programs.write import frequencies
+from opencwm.programs.write.grammar import Grammar
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import RecordError, record
 
 _VALUE_BYTES = 400
 _SECONDS = 2.0
+_ATTEMPTS = 10
 _WINDOWS = 3
 """Of one run: its beginning and some others."""
 Namespace = Literal["train", "held-out"]
@@ -100,6 +103,9 @@ class MixConfig:
     recording; a longer run is cut off there. `steps`: sub-expression values too. The ceiling of difficulty is
     `difficulty` at index 0 and 1 from index `ramp` on. `questions`: windows per program that is asked something.
 
+    `raising`: the share of written programs and drills that raise; None leaves it as it comes (6 %). `methods`: a
+    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`).
+
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
     `leakage.py`), programs like which are dropped. An empty text stands for none of them.
@@ -114,6 +120,8 @@ class MixConfig:
     questions: int = 2
     shares: Shares = field(default_factory=Shares)
     tasks: TaskShares = field(default_factory=TaskShares)
+    raising: float | None = None
+    methods: str = ""
     data: str = ""
     packages: tuple[str, ...] = ()
     audit: str = ""
@@ -123,6 +131,7 @@ class MixConfig:
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
+        _check(self.raising is None or 0 <= self.raising <= 1, "mix.raising is a share: 0 to 1")
         _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
 
@@ -167,6 +176,7 @@ class Mix:
             real.pool(self.config.data, self.config.packages)
         if self.config.audit:
             audit(self.config.audit)
+        self._grammar()
 
     def choose(self, index: int) -> tuple[str, Program | None]:
         """The source of an index and its program, which is not run, nor audited."""
@@ -183,12 +193,14 @@ class Mix:
         source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
-        if self.config.audit and (match := audit(self.config.audit).match(program.source)) is not None:
-            return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         try:
             trace = record(program, limits=self._limits, steps=self.config.steps)
+            if self.config.raising is not None and source in ("written", "drills"):
+                program, trace = self._as_wanted(source, index, program, trace)
         except RecordError as error:
             return Made(source, task, program, None, [], f"not recorded: {error}")
+        if self.config.audit and (match := audit(self.config.audit).match(program.source)) is not None:
+            return Made(source, task, program, None, [], f"leak: {match[0]} by {match[1]}")
         if trace.outcome.reason == "seconds":  # where it stopped hangs on the machine
             return Made(source, task, program, trace, [], "too slow")
         try:
@@ -206,8 +218,28 @@ class Mix:
             return pool.program(source, rng, held_out=self.namespace == "held-out")
         origin = f"{self.namespace}:{self.config.seed}:{index}"
         only: write.Kind = "drills" if source == "drills" else "programs"
-        program = write.write(random.Random(f"{source}:{origin}"), difficulty=self._difficulty(index, rng), only=only)
+        own = random.Random(f"{source}:{origin}")
+        program = write.write(own, difficulty=self._difficulty(index, rng), only=only, grammar=self._grammar())
         return Program(program.source, program.call, origin=f"{source}:{origin}")
+
+    def _as_wanted(self, source: str, index: int, program: Program, trace: Trace) -> tuple[Program, Trace]:
+        """The first of some programs that raises, or returns, as its index wants; at last one about exceptions."""
+        origin = f"{self.namespace}:{self.config.seed}:{index}"
+        wanted = random.Random(f"raising:{origin}").random() < (self.config.raising or 0.0)
+        for attempt in range(1, _ATTEMPTS):
+            if (trace.outcome.kind == "exception") == wanted:
+                break
+            rng = random.Random(f"{source}:{origin}:{attempt}")
+            only: write.Kind = (
+                "exceptions" if wanted and attempt > 3 else "drills" if source == "drills" else "programs"
+            )
+            found = write.write(rng, difficulty=self._difficulty(index, rng), only=only, grammar=self._grammar())
+            program = Program(found.source, found.call, origin=f"{source}:{origin}:{attempt}")
+            trace = record(program, limits=self._limits, steps=self.config.steps)
+        return program, trace
+
+    def _grammar(self) -> Grammar | None:
+        return frequencies.following(self.config.methods) if self.config.methods else None
 
     def _difficulty(self, index: int, rng: random.Random) -> float:
         start, ramp = self.config.difficulty, self.config.ramp

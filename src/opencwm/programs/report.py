@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from opencwm.codec import cwm
 from opencwm.codec.cwm import TextTokenizer
 from opencwm.programs.store import Store
-from opencwm.programs.verify import Verified
+from opencwm.programs.verify import VERIFIED, Verified
 from opencwm.trace.store import unpack
 
 
@@ -40,6 +41,9 @@ class Report:
     counts: dict[str, int]
     bytes: int
     seconds: float
+    verified: dict[str, Any] | None
+    recipe: dict[str, Any]
+    machine: str
 
     def to_json(self) -> dict[str, object]:
         """The report as plain data."""
@@ -60,10 +64,14 @@ class Report:
         left_out = [(name, count) for name, count in sorted(self.counts.items()) if ":" in name]
         seen = [(name, count) for name, count in sorted(self.counts.items()) if ":" not in name]
         return "\n\n".join([
+            "# A corpus of recorded runs\n\nPrinted by `cwm data report`; `cwm data traces` built it.",
+            _recipe(self.recipe),
+            f"Built on: {self.machine}." if self.machine else "",
             _table(names, rows),
             f"{speed} ({self.seconds:,.0f} s with everything, from source to shard); {size}.",
             _table(("seen and done", "count"), seen),
             _table(("left out, by reason", "count"), left_out),
+            _verified(self.verified),
         ])  # fmt: skip
 
 
@@ -85,7 +93,16 @@ def measure(store: Store, tokenizer: TextTokenizer | None = None) -> Report:
         for (source, package), (n, frames, compact, tokens, r, d) in sorted(groups.items())
     )
     size = sum(shard["bytes"] for shard in store.manifest["shards"])
-    return Report(found, dict(store.manifest["counts"]), size, float(store.manifest["seconds"]))
+    manifest = store.manifest
+    return Report(
+        groups=found,
+        counts=dict(manifest["counts"]),
+        bytes=size,
+        seconds=float(manifest["seconds"]),
+        verified=store.noted(VERIFIED),
+        recipe=dict(manifest["recipe"]),
+        machine=str(manifest.get("machine", "")),
+    )
 
 
 def summary(store: Store) -> str:
@@ -111,6 +128,36 @@ def mismatches(found: Verified) -> str:
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")
     return "\n".join(lines)
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    """What the corpus was made from, in a few lines; of paths the last part."""
+    lines = []
+    for kind in ("functions", "suites", "contests"):
+        if sources := recipe.get(kind):
+            lines.append(f"- {kind}: {', '.join(str(source).rpartition('/')[2] for source in sources)}")
+    rest = {key: value for key, value in recipe.items() if key not in ("functions", "suites", "contests")}
+    lines.append(f"- {', '.join(f'{key} {value}' for key, value in rest.items() if value is not None)}")
+    return "\n".join(lines)
+
+
+def _verified(found: Mapping[str, Any] | None) -> str:
+    """What `cwm data verify` has left in the folder."""
+    if found is None:
+        return "Not verified yet: run `cwm data verify`."
+    differing = sum(found["mismatches"].values())
+    text = (
+        f"Verified {found['when']}: {found['seen']:,} traces run again, {differing:,} differ "
+        f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that "
+        f"changes from run to run, {found['rate']:.2%}."
+    )
+    rows = [
+        (name, count, found["mismatches_repeatable"].get(name, 0), found["examples"].get(name, ""))
+        for name, count in sorted(found["mismatches"].items(), key=lambda item: -item[1])
+    ]
+    return text + (
+        "\n\n" + _table(("mismatch, by cause", "traces", "of these repeatable", "as in"), rows) if rows else ""
+    )
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

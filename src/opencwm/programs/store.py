@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,9 +174,25 @@ class Store:
         self._rows, self._bytes, self._counts, self._taken = [], 0, Counter(), []
 
     def note_seconds(self, seconds: float) -> None:
-        """Add to the time that the corpus has taken, for the report."""
+        """Add to the time that the corpus has taken, and say on what machine, for the report."""
         self.manifest["seconds"] = round(float(self.manifest["seconds"]) + seconds, 1)
+        load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
+        self.manifest["machine"] = (
+            f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores; load average over the "
+            f"last quarter of an hour, others' work included, {load:.1f}"
+        )
         self._write(self.folder / "manifest.json", json.dumps(self.manifest, indent=1).encode())
+
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep a small record beside the manifest."""
+        self._write(self.folder / name, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """A record that was kept; None without one."""
+        try:
+            return dict(json.loads((self.folder / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
 
     def _load(self) -> None:
         """What the finished shards hold already; files that no manifest names are left from a kill."""
@@ -226,11 +243,15 @@ class Store:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            reason = "the disk is full" if full else f"cannot write {path}: {error.strerror}"
+            reason = "the disk is full" if is_full(error) else f"cannot write {path}: {error.strerror}"
             raise StoreError(
                 f"{reason}; what was finished is safe in {self.folder}: make room and run it again"
             ) from None
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that there is no room to write."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from opencwm.trace.frames import Trace
 from opencwm.trace.store import unpack
 
 _BATCH = 200
+VERIFIED = "verified.json"
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Verified:
     mismatches: Counter[str] = field(default_factory=Counter)
     mismatches_repeatable: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    when: str = ""
 
     @property
     def rate(self) -> float:
@@ -45,6 +48,7 @@ class Verified:
     def to_json(self) -> dict[str, object]:
         """The figures as plain data."""
         return {
+            "when": self.when,
             "seen": self.seen,
             "repeatable": self.repeatable,
             "mismatches": dict(self.mismatches),
@@ -64,9 +68,9 @@ class _Stored:
 
 
 def verify(store: Store, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
-    """Run every trace of a store again. Raises StoreError for a damaged store."""
+    """Run every trace of a store again; the result is also left in the store's folder. Raises StoreError."""
     total = sum(shard["rows"] for shard in store.manifest["shards"])
-    found = Verified()
+    found = Verified(when=f"{date.today()}")
     waiting: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     by_unit: dict[int, list[dict[str, Any]]] = {}
     for row in store.rows():
@@ -84,6 +88,7 @@ def verify(store: Store, *, progress: Callable[[int, int], None] = lambda done, 
     for unit, rows in by_unit.items():
         _check_suite(store, unit, rows, found)
         progress(found.seen, total)
+    store.note(VERIFIED, found.to_json())
     return found
 
 

@@ -3,11 +3,12 @@
 Notable choices:
 - A worker that dies (out of memory, SIGKILL) costs the unit it had in hand: that is tried once more by a new worker,
   then given up with the reason. `concurrent.futures` would give up everything.
-- The order of results says nothing; whoever takes them sorts by unit.
+- What a worker raises is raised here; the order of results says nothing; whoever takes them sorts by unit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -31,6 +32,11 @@ class Died:
     """Instead of a result: the worker died on this unit, each time it was tried."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: Exception
 
 
 def run(
@@ -92,6 +98,8 @@ class _Pool:
             self._workers[self._workers.index(worker)] = new = self._hire()
             self._assign(new)
             return
+        if isinstance(result, _Raised):
+            raise result.error
         unit = worker.unit
         self._assign(worker)
         yield unit, result
@@ -117,11 +125,14 @@ class _Worker:
 def _work(do: Callable[[Any], Any], pipe: Any) -> None:
     """The life of a worker: units in, results out, until there are no more or nobody listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who hired us hears it too, and dismisses us
-    try:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         while True:
-            pipe.send(do(pipe.recv()))
-    except (EOFError, BrokenPipeError, OSError):
-        return
+            unit = pipe.recv()
+            try:
+                result = do(unit)
+            except Exception as error:
+                result = _Raised(error)
+            pipe.send(result)
 
 
 def run_on_ray(

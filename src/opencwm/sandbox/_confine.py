@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterable
 
 SET_DUMPABLE, SET_SECCOMP, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS = 4, 22, 24, 36, 38
-NOSUID, NODEV, BIND, RECURSIVE = 2, 4, 4096, 16384
+READ_ONLY, NOSUID, NODEV, REMOUNT, BIND, RECURSIVE = 1, 2, 4, 32, 4096, 16384
 
 _PDEATHSIG = 1
 _SECCOMP_FILTER = 2
@@ -23,12 +23,12 @@ _GET_USERNS = 0xB701
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def prctl(option: int, *arguments: int) -> None:
     """prctl(2). Raises OSError."""
-    values = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
-    _check(_libc.prctl(option, *values), "prctl")
+    _check(_libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), "prctl")
 
 
 def hide_memory() -> None:
@@ -100,10 +100,7 @@ def install_filter(program: bytes) -> None:
         "HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(program) // 8, ctypes.addressof(steps)
     )
     buffer = ctypes.create_string_buffer(filter_, len(filter_))
-    _check(
-        _libc.prctl(SET_SECCOMP, ctypes.c_ulong(_SECCOMP_FILTER), ctypes.c_void_p(ctypes.addressof(buffer)), 0, 0),
-        "seccomp",
-    )
+    prctl(SET_SECCOMP, _SECCOMP_FILTER, ctypes.addressof(buffer))
 
 
 def landlock_abi() -> int:

@@ -27,6 +27,31 @@ _STOP_SECONDS = 10.0
 _OWN_PROCESSES = 16  # of the keeper's, beside those that the limit is about
 _SPARE_MEMORY = 32 << 20
 
+# Files in the sandbox's /etc: a few of our own, and those of this machine that programs need and that tell nothing.
+_OWN_ETC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "etc")
+_ETC = ("ld.so.cache", "ld.so.conf", "localtime", "mime.types")
+# What the kernel tells in /proc about the whole machine.
+MASKED_FILES = (
+    "kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg", "kpagecount", "kpageflags",
+    "kpagecgroup", "interrupts", "key-users", "config.gz", "sysrq-trigger",
+)  # fmt: skip
+MASKED_FOLDERS = ("acpi", "asound", "scsi", "driver", "fs", "bus", "irq")
+_EMPTY = "/etc/empty"
+
+
+def _read_etc() -> dict[str, bytes]:
+    places = {name: os.path.join(_OWN_ETC, name) for name in os.listdir(_OWN_ETC)}
+    places |= {name: f"/etc/{name}" for name in _ETC}
+    files = {}
+    for name, place in places.items():
+        with contextlib.suppress(OSError), open(place, "rb") as file:
+            files[name] = file.read()
+    return files
+
+
+ETC = _read_etc()
+_FILTER = seccomp.program()
+
 
 class _Failed(Exception):
     """Why the sandbox could not be started."""
@@ -70,7 +95,7 @@ class _Keeper:
         self._watched.append(os.pidfd_open(self._specification["owner"]))
         if self._group:
             self._group.limit(
-                limits["memory_bytes"] + limits["disk_bytes"] + _SPARE_MEMORY, limits["processes"] + _OWN_PROCESSES
+                limits["memory_bytes"] + limits["disk_bytes"] + _SPARE_MEMORY, 2 * limits["processes"] + _OWN_PROCESSES
             )
         layers: dict[str, Any] = {}
         if self._specification["bubblewrap"]:
@@ -78,10 +103,9 @@ class _Keeper:
             _confine.join_namespaces(first, lambda: self._mount(limits))
             _confine.drop_capabilities()
             layers["landlock"] = _confine.restrict_writing(self._specification["writable"])
-            program = seccomp.program()
-            if program:
-                _confine.install_filter(program)
-            layers["seccomp"] = bool(program)
+            if _FILTER:
+                _confine.install_filter(_FILTER)
+            layers["seccomp"] = bool(_FILTER)
         else:
             _confine.adopt_orphans()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries wardens
@@ -121,15 +145,25 @@ class _Keeper:
         return int(facts["child-pid"])
 
     def _mount(self, limits: dict[str, Any]) -> None:
-        """One bounded file system for all that can be written: the working folder, /tmp and /dev/shm.
+        """Fill /etc, hide parts of /proc, make all read-only; then one bounded file system for what can be written.
 
-        What is mounted below those folders (an interpreter in /tmp, say) is set aside and put back.
+        That is the working folder, /tmp and /dev/shm. What is mounted below those (an interpreter in /tmp, say) is set
+        aside and put back.
         """
+        for name, content in ETC.items():
+            with open(f"/etc/{name}", "wb") as file:
+                file.write(content)
+        os.mkdir(_EMPTY)
         flags = _confine.NOSUID | _confine.NODEV
         base = "/dev/shm"
-        _confine.mount(
-            "tmpfs", base, "tmpfs", flags, f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=755"
-        )
+        for place in ("/", "/dev"):
+            _confine.mount("", place, "", flags | _confine.REMOUNT | _confine.BIND | _confine.READ_ONLY)
+        for names, source in ((MASKED_FILES, "/dev/null"), (MASKED_FOLDERS, _EMPTY)):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    _confine.mount(source, f"/proc/{name}", "", _confine.BIND)
+        options = f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=755"
+        _confine.mount("tmpfs", base, "tmpfs", flags, options)
         for number, path in enumerate(self._specification["kept"]):
             _like(path, f"{base}/kept-{number}")
             _confine.mount(path, f"{base}/kept-{number}", "", _confine.BIND | _confine.RECURSIVE)

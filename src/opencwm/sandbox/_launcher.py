@@ -14,10 +14,9 @@ import select
 import signal
 import socket
 import sys
-from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from opencwm.sandbox import _confine, _keeper, _wire, cgroups
 

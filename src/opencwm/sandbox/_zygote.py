@@ -7,6 +7,7 @@ if that fails, the zygote says so and is replaced. It imports nothing of ours, s
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -125,8 +126,6 @@ def finish(code: int) -> NoReturn:
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
-        import atexit
-
         atexit._run_exitfuncs()
     except BaseException:
         sys.__excepthook__(*sys.exc_info())

@@ -46,7 +46,7 @@ def examine() -> Report:
     elif engine.good:
         report.backend, report.why = "container", f"bubblewrap does not work here ({working.found}), an engine does"
     else:
-        report.why = f"none works here: {working.found}; {engine.found}"
+        report.why = f"bubblewrap {working.found}, and {engine.found}; see the remedies above"
     return report
 
 

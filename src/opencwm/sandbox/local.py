@@ -52,7 +52,7 @@ class _Launcher:
             theirs.close()
             answer = _wire.receive(ours)
             if answer is None:
-                raise InfraError("the sandbox's keeper died while it started: is the machine out of memory?")
+                raise InfraError("the sandbox's keeper died while it started; standard error may say why")
             if "error" in answer[0]:
                 raise InfraError(answer[0]["error"])
         except BaseException:

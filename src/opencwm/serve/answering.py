@@ -13,8 +13,8 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from opencwm.codec.text import TextCodec
-from opencwm.model.sampling import Sampling, Token
+from opencwm.model.sampling import Sampling, Token, TokenConstraint
 from opencwm.serve.choices import Delta, deltas
 from opencwm.serve.errors import RequestError
 from opencwm.serve.metrics import Metrics
@@ -46,13 +46,23 @@ class Served:
     created: int
     card: dict[str, object]
     """What `/v1/models` says beside OpenAI's fields."""
+    legal: Callable[[Sequence[int]], TokenConstraint] | None
+    """Makes the constraint to legal frames for a reply to a prompt."""
 
 
 class Answer:
     """The replies to one request: prompts in the order given, `n` choices each."""
 
-    def __init__(self, served: Served, options: Options, prompts: Sequence[Sequence[int]], kind: str) -> None:
-        """Begins them. Raises RequestError."""
+    def __init__(
+        self,
+        served: Served,
+        options: Options,
+        prompts: Sequence[Sequence[int]],
+        kind: str,
+        *,
+        constraints: Sequence[TokenConstraint] = (),
+    ) -> None:
+        """Begins them; `constraints` has one per reply, or none. Raises RequestError."""
         check_model(served, options.model)
         self.served, self.options, self.prompts = served, options, prompts
         self.id = f"{kind}-{uuid.uuid4().hex}"
@@ -64,6 +74,11 @@ class Answer:
             for prompt in map(self._checked, prompts)
             for number in range(options.n)
         ]
+        if constraints:
+            wanted = [
+                (prompt, replace(sampling, constraint=constraint))
+                for (prompt, sampling), constraint in zip(wanted, constraints, strict=True)
+            ]
         self.replies: list[Reply] = served.pump.submit(wanted)
         self.generated = 0
         served.metrics.prompt_tokens.inc(sum(map(len, prompts)))

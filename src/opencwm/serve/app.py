@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from opencwm.codec.text import TextCodec
 from opencwm.model.engine import Engine
+from opencwm.model.sampling import TokenConstraint
 from opencwm.serve.answering import Served
 from opencwm.serve.chats import chat
 from opencwm.serve.completions import complete
@@ -53,15 +54,17 @@ def build(
     key: str | None = None,
     limits: Limits | None = None,
     card: dict[str, object] | None = None,
+    legal: Callable[[Sequence[int]], TokenConstraint] | None = None,
 ) -> ASGIApp:
     """An application that answers with `engine`.
 
-    `key` is the bearer key that callers must give, `card` what `/v1/models` says of the model beside OpenAI's fields.
+    `key` is the bearer key that callers must give, `card` what `/v1/models` says of the model beside OpenAI's fields,
+    `legal` makes constraints to legal frames.
     """
     limits = limits or Limits()
     pump = Pump(engine, limit=limits.queue)
     metrics = Metrics(running=lambda: engine.running, waiting=lambda: engine.waiting)
-    served = Served(name, codec, vocabulary, context, pump, metrics, int(time.time()), card or {})
+    served = Served(name, codec, vocabulary, context, pump, metrics, int(time.time()), card or {}, legal)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opencwm.codec.errors import CodecError
+from opencwm.model.sampling import TokenConstraint
 from opencwm.serve import requests
 from opencwm.serve.answering import Answer, EventStream, Served, answered, check_model, ranked
 from opencwm.serve.choices import Delta, merged, whole
@@ -24,7 +26,8 @@ async def complete(served: Served, request: Request) -> Response:
     if wanted.echo and wanted.options.logprobs is not None:
         raise RequestError("echo with logprobs is not supported: leave one of them out", param="echo")
     prompts = [await _ids(served, prompt, wanted.add_begin) for prompt in wanted.prompts]
-    answer = Answer(served, wanted.options, prompts, "cmpl")
+    constraints = await _legal(served, wanted, prompts) if wanted.legal_frames else ()
+    answer = Answer(served, wanted.options, prompts, "cmpl", constraints=constraints)
     echoes = [_text(served, ids, wanted.options) if wanted.echo else "" for ids in prompts]
     if wanted.options.stream:
         return EventStream(answer, _events(answer, echoes))
@@ -43,6 +46,21 @@ async def _ids(served: Served, prompt: str | Sequence[int], add_begin: bool) -> 
     if add_begin and begin is not None and ids[:1] != [begin]:
         ids.insert(0, begin)
     return ids
+
+
+async def _legal(
+    served: Served, wanted: requests.Completion, prompts: Sequence[Sequence[int]]
+) -> Sequence[TokenConstraint]:
+    """Constraints to legal frames, one per reply. Reading a long run takes a while, so a thread does it."""
+    legal = served.legal
+    if legal is None or wanted.options.allowed is not None:
+        raise RequestError(
+            "legal_frames needs a model of CWM's format, and excludes allowed_token_ids", param="legal_frames"
+        )
+    try:
+        return await asyncio.to_thread(lambda: [legal(ids) for ids in prompts for _ in range(wanted.options.n)])
+    except CodecError as error:
+        raise RequestError(f"prompt: {error}", param="prompt") from None
 
 
 def _text(served: Served, ids: Sequence[int], options: requests.Options) -> str:

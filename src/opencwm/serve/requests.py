@@ -5,6 +5,7 @@ Notable choices:
   clients send many (`user`, `store`, ...).
 - Beside OpenAI's fields these of vLLM's are known, under the same names: `stop_token_ids`, `ignore_eos`,
   `skip_special_tokens`, `add_special_tokens`, `return_token_ids`, `allowed_token_ids`, `chat_template_kwargs`.
+  `legal_frames` is this server's own, for prompts that are runs in CWM's format.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Completion:
     prompts: tuple[str | tuple[int, ...], ...]
     echo: bool
     add_begin: bool
+    legal_frames: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,11 @@ def completion(body: Mapping[str, Any]) -> Completion:
     chosen = fields.integer("logprobs", None, 0, MOST_LOGPROBS)
     options = _options(fields, fields.integer("max_tokens", 16, 1), chosen)
     return Completion(
-        options, _prompts(body.get("prompt")), fields.flag("echo", False), fields.flag("add_special_tokens", True)
+        options,
+        _prompts(body.get("prompt")),
+        echo=fields.flag("echo", False),
+        add_begin=fields.flag("add_special_tokens", True),
+        legal_frames=fields.flag("legal_frames", False),
     )
 
 

@@ -21,11 +21,12 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from opencwm.codec.text import CompactText, TextCodec, TokenizerError, open_text
+from opencwm.codec.text import CompactText, Llama3Text, TextCodec, TokenizerError, open_text
 from opencwm.model.engine import Engine
 from opencwm.model.runner import WeightKind
 from opencwm.model.weights import load_weights
 from opencwm.serve.app import Limits, build
+from opencwm.serve.legal import LegalFrames
 from opencwm.world.local import CONTEXT_TOKENS
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -82,6 +83,11 @@ def load(settings: Settings) -> Loaded:
         raise ServeError(f"--context {context:,}: this model holds at most {most:,} tokens")
     engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=settings.weights)
     name = settings.name or settings.folder.resolve().name
+    card: dict[str, object] | None = None
+    if compact:
+        card = {"codec": "compact", "tokens": codec.size, "python": str(info.get("python", "3.11"))}
+    elif isinstance(codec, Llama3Text):
+        card = {"codec": "cwm", "legal_frames": True}
     app = build(
         engine,
         codec,
@@ -90,7 +96,8 @@ def load(settings: Settings) -> Loaded:
         context=context,
         key=settings.key,
         limits=settings.limits,
-        card={"codec": "compact", "tokens": codec.size, "python": str(info.get("python", "3.11"))} if compact else None,
+        card=card,
+        legal=LegalFrames(codec, vocabulary) if isinstance(codec, Llama3Text) else None,
     )
     return Loaded(app, name, codec, engine)
 

@@ -6,6 +6,8 @@
   are made of the records at the end (or at once, if somebody wants each as it comes).
 - Up to Python 3.12 a trace function in Python keeps every local alive until the frame's next event (the interpreter
   copies them into a dictionary). Programs can see that (`__del__`, weak references), so this core does the same.
+- While a value is looked at, no code of the program's may run and change it: garbage is not collected meanwhile, and
+  no code in Python is called from within a container.
 - The frame's locals are read out of the interpreter's own structure, which is why this file is built for one minor
   version and includes its internal headers.
 
@@ -364,8 +366,10 @@ note_locals(Engine *engine, Visit *visit, PyFrameObject *frame)
             }
             continue;
         }
-        int fixed = is_fixed(value), walked = !fixed && is_walked(value);
-        if (walked && snapshot_meets(&slot->snapshot, value, engine->text.limit) && slot->text != NULL) {
+        int fixed = is_fixed(value);
+        if (fixed) {
+            slot->snapshot.good = 0;
+        } else if (snapshot_meets(&slot->snapshot, value, &engine->text) && slot->text != NULL) {
             continue;
         }
         Py_INCREF(value);
@@ -375,9 +379,6 @@ note_locals(Engine *engine, Visit *visit, PyFrameObject *frame)
             return -1;
         }
         slot->same = fixed;
-        if (!walked) {
-            slot->snapshot.good = 0;
-        }
     }
     return 0;
 }
@@ -979,6 +980,7 @@ engine_dealloc(Engine *engine)
     }
     PyMem_Free(engine->steps);
     Py_XDECREF(engine->text.renderer);
+    plans_free(&engine->text);
     PyMem_Free(engine->text.buffer);
     Py_XDECREF(engine->limits);
     Py_XDECREF(engine->stopped);
@@ -1149,11 +1151,13 @@ never(Tracer *tracer, PyCodeObject *code)
 static int
 enter_code(Engine *engine, PyCodeObject *code, PyFrameObject *frame)
 {
+    int collected = PyGC_Disable();
     Info *info = info_of(engine, code);
-    if (info == NULL || enter(engine, info, frame) < 0) {
-        return failed(engine);
+    int result = info == NULL || enter(engine, info, frame) < 0 ? failed(engine) : 0;
+    if (collected) {
+        PyGC_Enable();
     }
-    return 0;
+    return result;
 }
 
 /* A call while one engine records one file (_run.Run). */
@@ -1210,7 +1214,7 @@ static int
 on_event(PyObject *self, PyFrameObject *frame, int what, PyObject *argument)
 {
     Tracer *tracer = (Tracer *)self;
-    int result = 0;
+    int result = 0, collected = 0;
     if (what == PyTrace_CALL) {
         result = tracer->route == NULL ? called_in_file(tracer, frame) : called_anywhere(tracer, frame);
     } else if (tracer->count) {
@@ -1219,6 +1223,7 @@ on_event(PyObject *self, PyFrameObject *frame, int what, PyObject *argument)
             return 0;
         }
         Py_INCREF(engine);
+        collected = PyGC_Disable();
         result = happened(engine, frame, what, argument);
         if (result < 0) {
             result = failed(engine);
@@ -1228,6 +1233,9 @@ on_event(PyObject *self, PyFrameObject *frame, int what, PyObject *argument)
             Py_DECREF(engine);
         }
         Py_DECREF(engine);
+    }
+    if (collected) {
+        PyGC_Enable();
     }
     if (result < 0) { /* as the interpreter does for a trace function in Python that raises */
         PyObject *type, *value, *traceback;
@@ -1437,6 +1445,7 @@ PyInit__core(void)
     text_true = PyUnicode_InternFromString("True");
     text_false = PyUnicode_InternFromString("False");
     word_text = PyUnicode_InternFromString("text");
+    word_plan = PyUnicode_InternFromString("plan");
     word_elided = PyUnicode_InternFromString("elided");
     if (PyErr_Occurred() || PyType_Ready(&EngineType) < 0 || PyType_Ready(&TracerType) < 0) {
         return NULL;

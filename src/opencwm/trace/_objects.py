@@ -113,6 +113,16 @@ class Layout:
                 self.python = True
                 self._members.extend(_slot_members(namespace, slots))
 
+    @property
+    def members(self) -> tuple[tuple[str, Any], ...]:
+        """Name and descriptor of each slot, in the order in which they are shown."""
+        return tuple(self._members)
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether the instances have a dictionary."""
+        return self._dictionary is not None
+
     def attributes(self, value: object) -> Iterator[tuple[object, object]]:
         """(name, value) of each attribute that is set: slots, base classes first, then the instance dictionary."""
         for name, member in self._members:

@@ -154,14 +154,16 @@ def take_enum(renderer: Renderer, value: Any) -> Series:
 
 def take_dataclass(renderer: Renderer, value: Any) -> Series:
     attributes = dict(renderer.layout(type(value)).attributes(value))
-    fields = class_attribute(type(value), "__dataclass_fields__")
-    shown = [
-        name
-        for name, field in dict.items(fields)
-        if type(field) is Field and field.repr is True and _is_field(field) and name in attributes
-    ]
+    shown = [name for name in shown_fields(type(value)) if name in attributes]
     items = (Item((attributes[name],), prefix=f"{plain_name(name)}=") for name in shown)
     return Series(f"{class_qualname(type(value))}(", items, len(shown), ")", "...")
+
+
+def shown_fields(kind: type) -> tuple[Any, ...]:
+    """The names of a dataclass's fields that its repr shows."""
+    fields = class_attribute(kind, "__dataclass_fields__")
+    pairs = dict.items(fields)
+    return tuple(name for name, field in pairs if type(field) is Field and field.repr is True and _is_field(field))
 
 
 def _is_field(field: Any) -> bool:

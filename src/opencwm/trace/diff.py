@@ -83,6 +83,7 @@ class _Lines:
     def __init__(self, old: str, new: str) -> None:
         self.new_of: dict[int, int] = {}
         self.edited: set[int] = set()  # lines of the new source without an equal one
+        self.edited_old: set[int] = set()
         self.olds, self.news = old.split("\n"), new.split("\n")
         matcher = difflib.SequenceMatcher(None, self.olds, self.news, autojunk=False)
         for tag, i, i_end, j, j_end in matcher.get_opcodes():
@@ -90,13 +91,15 @@ class _Lines:
                 self.new_of |= {i + at + 1: j + at + 1 for at in range(i_end - i)}
             if tag != "equal":
                 self.edited |= set(range(j + 1, j_end + 1))
-        self.matched = set(self.new_of.values())
+                self.edited_old |= set(range(i + 1, i_end + 1))
 
     def only_old(self, frame: Frame) -> bool:
-        return frame.event == "line" and frame.line not in self.new_of
+        """Whether a frame is on a line that the edit took away or changed."""
+        return frame.event == "line" and frame.line in self.edited_old
 
     def only_new(self, frame: Frame) -> bool:
-        return frame.event == "line" and frame.line not in self.matched
+        """Whether a frame is on a line that the edit added or changed."""
+        return frame.event == "line" and frame.line in self.edited
 
     def same(self, one: Frame, other: Frame) -> bool:
         """Whether two frames are at the same place."""
@@ -201,9 +204,11 @@ class _Search:
         links: dict[int, Link] = {}
         frame = self.end = parting.new
         if parting.kind in ("way", "end"):
-            branch = self._line_before(frame)
-            if branch is not None:
-                self._explain(branch, (), links)
+            at = next(index for index, (_, j) in enumerate(self.pairs) if j == frame)
+            alone = [j for j in self._alone(at) if j <= frame]
+            causes: list[int | None] = [j for j in alone if self.new.frames[j].line in self.lines.edited]
+            for cause in causes or [self._line_before(frame)]:
+                self._explain(cause, (), links)
         elif parting.kind == "value":
             self._explain(self._line_before(frame), parting.changes, links)
         else:
@@ -241,16 +246,18 @@ class _Search:
         at = next(index for index, (i, _) in enumerate(self.pairs) if i == wrote)
         if self.pairs[at][1] is not None:
             return []
+        found = self._alone(at) or [self._line_before(frame) or -1]  # it ran nothing else: the branch before
+        return [j for j in found if j >= 0 and self.activation[j] == self.activation[frame]]
+
+    def _alone(self, at: int) -> list[int]:
+        """Lines that the new run ran alone in the stretch without common frames around a pair."""
         first = last = at
         while first > 0 and None in self.pairs[first - 1]:
             first -= 1
         while last + 1 < len(self.pairs) and None in self.pairs[last + 1]:
             last += 1
-        found = [j for _, j in self.pairs[first : last + 1] if j is not None and self.new.frames[j].event == "line"]
-        if not found and first > 0:  # it ran nothing else: the branch before
-            j = self.pairs[first - 1][1]
-            found = [j] if j is not None and self.new.frames[j].event == "line" else []
-        return [j for j in found if self.activation[j] == self.activation[frame]]
+        stretch = [j for i, j in self.pairs[first : last + 1] if i is None and j is not None]
+        return [j for j in stretch if self.new.frames[j].event == "line"]
 
     def _explain(self, at: int | None, changes: tuple[Change, ...], links: dict[int, Link]) -> None:
         """Add the line of a frame to the chain, then explain what it read that differs."""

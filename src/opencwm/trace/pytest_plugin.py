@@ -41,7 +41,10 @@ def pytest_addoption(parser: Any) -> None:
     """The options, all `--cwm-...`."""
     group = parser.getgroup("cwm", "recording traces of the code under test (OpenCWM)")
     add = group.addoption
-    add("--cwm-traces", metavar="DIR", default=None, help="record traces into this folder")
+    try:
+        add("--cwm-traces", metavar="DIR", default=None, help="record traces into this folder")
+    except ValueError:
+        return  # loaded already: both the one file and OpenCWM itself are here
     add("--cwm-select", metavar="EXPR", default=None, help="what is recorded, as in: module == 'shop.*' and depth < 3")
     add(
         "--cwm-step-in",

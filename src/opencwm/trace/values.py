@@ -29,7 +29,16 @@ from opencwm.trace._objects import (
     plain_name,
 )
 from opencwm.trace._scalars import BIG, SCALAR_BASES, SCALARS, Scalar, fits, is_plain, size
-from opencwm.trace._series import SERIES, Item, Series, TakeApart, take_dataclass, take_enum, take_instance
+from opencwm.trace._series import (
+    SERIES,
+    Item,
+    Series,
+    TakeApart,
+    shown_fields,
+    take_dataclass,
+    take_enum,
+    take_instance,
+)
 
 NESTING = 64
 _PARTIAL = 48  # the least room in which an item is cut rather than left out
@@ -160,6 +169,21 @@ class Renderer:
         if in_standard_library(kind) or not self.layout(kind).python:
             return _opaque, None
         return None, take_instance
+
+    def plan(self, kind: type) -> tuple[object, ...] | None:
+        """How the C core may write values of a type by itself, if it may.
+
+        `()`: as `<NAME object>`. `(slots, has_dictionary, fields)`: its attributes in that order, all of them if
+        `fields` is None, else (a dataclass) those.
+        """
+        write, take_apart = self._find_form(kind)
+        if write is _opaque and id(kind) not in _LABELS and kind is not types.MethodType:
+            special = (type, types.ModuleType, types.BuiltinFunctionType)
+            return None if any(base in special for base in bases(kind)) else ()
+        if take_apart is take_instance or take_apart is take_dataclass:
+            fields = shown_fields(kind) if take_apart is take_dataclass else None
+            return self.layout(kind).members, self.layout(kind).has_dictionary, fields
+        return None
 
     def layout(self, kind: type) -> Layout:
         """Where instances of a class keep their attributes."""

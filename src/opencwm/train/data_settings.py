@@ -118,7 +118,7 @@ class DataSettings:
     buckets: dict[str, BucketSettings] = field(default_factory=dict)
     total_tokens: int = 0
     lanes: int = 1
-    buffer: int = 256
+    buffer: int = 1024
     workers: int = 0
     corrupt: Literal["stop", "skip"] = "stop"
 

@@ -205,14 +205,10 @@ def _tensor(model: Transformer, settings: ParallelSettings, mesh: DeviceMesh) ->
         assert isinstance(fused, nn.Linear)
         setattr(model.get_submodule(above), own, Parts(fused, sizes))
     between = Shard(1) if settings.sequence else Replicate()
-
-    def whole(arguments: int) -> Any:
-        """All tokens, for a module whose first argument is one process's part of them."""
-        rest = (None,) * (arguments - 1)
-        return PrepareModuleInput(
-            input_layouts=(between, *rest), desired_input_layouts=(Replicate(), *rest), use_local_output=True
-        )
-
+    # All tokens, for a module whose first argument is one process's part of them (the second is the layout).
+    whole: Any = PrepareModuleInput(
+        input_layouts=(between, None), desired_input_layouts=(Replicate(), None), use_local_output=True
+    )
     plan: dict[str, Any] = {"attention.out": RowwiseParallel(output_layouts=between)}
     plan |= {"ffn.down": RowwiseParallel(output_layouts=between)}
     plan |= {f"attention.qkv.{part}": ColwiseParallel() for part in "qkv"}
@@ -220,9 +216,7 @@ def _tensor(model: Transformer, settings: ParallelSettings, mesh: DeviceMesh) ->
     if settings.sequence:
         plan |= {name: SequenceParallel(use_local_output=True) for name in ("attention_norm", "ffn_norm")}
         # The convolutions look at neighbours: they come behind the gathering.
-        convolved = bool(config.conv_width)
-        plan |= {"attention_conv" if convolved else "attention": whole(4)}
-        plan |= {"ffn_conv" if convolved else "ffn": whole(4 if convolved else 2)}
+        plan |= {f"{name}_conv" if config.conv_width else name: whole for name in ("attention", "ffn")}
     for layer in model.layers:
         parallelize_module(layer, mesh, plan)
         assert isinstance(layer, Layer)
@@ -250,6 +244,7 @@ def _context(objective: Objective, mesh: DeviceMesh) -> None:
     if model.config.conv_width:
         raise ConfigError("parallel.context > 1 needs a model with conv_width 0: its convolutions look across slices")
     model.fusible = False
+    model.attention_backend = "sdpa"  # its masks are written out, so that rows can be taken from them
     group = mesh.get_group()
 
     def slices(tokens: int) -> list[Tensor]:

@@ -18,6 +18,7 @@ import torch
 
 import opencwm
 from opencwm.config import ConfigError, load, resolved
+from opencwm.model import hf
 from opencwm.model.config import preset
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import save_weights
@@ -80,7 +81,15 @@ def export(run_folder: Path, weights_folder: Path, *, dtype: str | None = None, 
         "progress": saved.info["progress"],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
-    save_weights(weights_folder, model, info, dtype=getattr(torch, dtype or config.export.dtype))
+    stored = getattr(torch, dtype or config.export.dtype)
+    if (layout or config.export.layout) == "hub":
+        tokenizer = None if config.data.tokenizer == "compact" else Path(config.data.tokenizer)
+        try:
+            hf.save(weights_folder, model, dtype=stored, tokenizer_from=tokenizer)
+        except ValueError as error:
+            raise TrainingError(f"export: {error}") from None
+    else:
+        save_weights(weights_folder, model, info, dtype=stored)
     return Progress(**saved.info["progress"])
 
 

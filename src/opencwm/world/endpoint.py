@@ -59,15 +59,15 @@ class Endpoint:
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise WorldError(f"{url} is no address of a server ({error}): give http://HOST:PORT") from None
 
-    def get(self, path: str) -> dict[str, Any]:
-        """The JSON object at a path. Raises WorldError."""
-        return self._ask("GET", path, None)
+    def get(self, path: str, *, once: bool = False) -> dict[str, Any]:
+        """The JSON object at a path; with `once`, errors of the server are not waited out. Raises WorldError."""
+        return self._ask("GET", path, None, once=once)
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object answered to another. Raises WorldError."""
         return self._ask("POST", path, body)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, *, once: bool = False) -> dict[str, Any]:
         deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
         while True:
@@ -89,7 +89,7 @@ class Endpoint:
                 if response.status_code < 400:
                     return self._object(response)
                 failure = self._refusal(response)
-                if response.status_code not in _AGAIN:
+                if once or response.status_code not in _AGAIN:
                     raise failure
                 wanted = _retry_after(response)
             pause = min(pause * 2, LONGEST_PAUSE)

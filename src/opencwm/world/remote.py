@@ -7,8 +7,9 @@ Notable choices:
 - A model of the `cwm` format is asked for one frame at a time, up to `<|frame_sep|>`; the entry's call, which takes no
   arguments, is given. One of the `compact` format (this package's server says so) is decoded here, among legal tokens
   alone, in the same way as a local model.
-- What a model writes may be anything: a malformed frame ends the run as truncated, with the place and what was
-  expected. Only a server that cannot be asked is an error.
+- This package's server can keep a model of the `cwm` format to legal frames, and is asked to.
+- What a model writes elsewhere may be anything: a malformed frame ends the run as truncated, with the place and what
+  was expected. Only a server that cannot be asked is an error.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class RemoteWorld:
         self.endpoint, self.model, self.dialect, self.tokenizer = endpoint, model, dialect, tokenizer
         self.name = model
         self.compact = card.get("codec") == "compact"
+        self.legal = card.get("legal_frames") is True
         self.python = str(card.get("python", "3.11"))
         size = card.get("tokens")
         self.size = min(size, SIZE) if isinstance(size, int) else SIZE
@@ -83,7 +85,12 @@ class RemoteWorld:
 
         Raises WorldError.
         """
-        listed = endpoint.get("/v1/models").get("data")
+        try:
+            listed = endpoint.get("/v1/models", once=model is not None).get("data")
+        except Refused:
+            if model is None:
+                raise
+            listed = None  # some servers cannot list what they serve all the same
         listed = listed if isinstance(listed, list) else []
         cards = {str(card["id"]): card for card in listed if isinstance(card, dict) and "id" in card}
         if model is None:
@@ -117,6 +124,8 @@ class RemoteWorld:
         }
         if self.dialect.extras:
             body |= {"logprobs": 1, "skip_special_tokens": False, "add_special_tokens": False}
+        if self.legal:
+            body["legal_frames"] = True
         if self.dialect.ids:
             del body["stop"]
             body |= {"return_token_ids": True, "stop_token_ids": [FRAME_SEP, END]}

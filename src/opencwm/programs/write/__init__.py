@@ -20,6 +20,8 @@ from opencwm.programs.write import (
     idioms_text,
     leaves,
 )
+from opencwm.programs.write.grammar import Grammar
+from opencwm.programs.write.rules import using
 from opencwm.programs.write.shapes import compose
 
 __all__ = ["Kind", "stream", "write"]
@@ -28,19 +30,27 @@ __all__ = ["Kind", "stream", "write"]
 _REGISTERED = (forms, leaves, idioms_collections, idioms_lists, idioms_numbers, idioms_scanning, idioms_text)
 
 
-Kind = Literal["drills", "programs"]
+Kind = Literal["drills", "programs", "exceptions"]
 
 
-def write(rng: random.Random, *, difficulty: float | None = None, only: Kind | None = None) -> Program:
+def write(
+    rng: random.Random, *, difficulty: float | None = None, only: Kind | None = None, grammar: Grammar | None = None
+) -> Program:
     """A program from a random state, and from nothing else.
 
     `difficulty` in [0, 1] sets the number of statements, their nesting and the depth of expressions; None samples it,
-    easy programs included. `only`: drills (one operation alone), or nothing but whole programs; None mixes them, more
-    drills the easier. Raises ValueError outside of the range.
+    easy programs included. `only`: drills (operations alone), whole programs, or programs about exceptions, half of
+    which raise; None mixes drills and programs, more drills the easier. `grammar`: other weights than the usual ones
+    (see `frequencies.py`). Raises ValueError for a difficulty outside of the range.
     """
     if difficulty is not None and not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty is {difficulty}, give a number from 0 to 1, or None to sample it")
-    source, call = compose(rng, rng.random() ** 0.8 if difficulty is None else difficulty, only)
+    difficulty = rng.random() ** 0.8 if difficulty is None else difficulty
+    if grammar is None:
+        source, call = compose(rng, difficulty, only)
+    else:
+        with using(grammar):
+            source, call = compose(rng, difficulty, only)
     return Program(source, call)
 
 

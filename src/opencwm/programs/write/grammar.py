@@ -13,8 +13,8 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from opencwm.programs.write.style import mark_modules
 
@@ -120,6 +120,13 @@ class Grammar:
                 for line in lines.strip().splitlines():
                     weight, template = line.strip().split(" ", 1)
                     self._add(parse(result, float(weight), mark_modules(template)))
+
+    def reweighted(self, weight: Callable[[Rule], float]) -> Grammar:
+        """A grammar of the same rules with other weights."""
+        other = Grammar(())
+        for rule in self.rules:
+            other._add(replace(rule, weight=weight(rule)))
+        return other
 
     def _add(self, rule: Rule) -> None:
         self.rules.append(rule)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import random
 
-from opencwm.programs.write import micro, skeletons_classes, skeletons_flow, skeletons_functions
+from opencwm.programs.write import (
+    micro,
+    skeletons_classes,
+    skeletons_everyday,
+    skeletons_exceptions,
+    skeletons_flow,
+    skeletons_functions,
+)
 from opencwm.programs.write.classes import matching, small_class
 from opencwm.programs.write.drills import drill
 from opencwm.programs.write.idioms import idiom
@@ -17,7 +24,10 @@ from opencwm.programs.write.style import dress
 from opencwm.programs.write.variation import vary
 from opencwm.programs.write.writer import Variable, Writer
 
-_REGISTERED = (micro, skeletons_classes, skeletons_flow, skeletons_functions)  # importing these fills the register
+# importing these fills the register of skeletons
+_REGISTERED = (
+    micro, skeletons_classes, skeletons_everyday, skeletons_exceptions, skeletons_flow, skeletons_functions,
+)  # fmt: skip
 _ARGUMENTS = (
     ("str", 46), ("ints", 20), ("strs", 12), ("counts", 9), ("int", 6), ("tints", 2.5), ("words", 2.5), ("names", 2),
     ("table", 1), ("groups", 1.5), ("pairs", 1), ("rows", 2), ("digits", 2), ("tstrs", 1.5), ("strset", 2),
@@ -37,7 +47,7 @@ _LONGEST_OF_ALL = 1100
 
 
 def compose(rng: random.Random, difficulty: float, only: str | None = None) -> tuple[str, str]:
-    """Source and call of a program; `only` "drills" or "programs", or None for both."""
+    """Source and call of a program; `only` "drills", "programs" or "exceptions", or None for all."""
     while True:
         longest, source, call = _any(rng, difficulty, only)
         if len(source) <= longest:
@@ -45,6 +55,8 @@ def compose(rng: random.Random, difficulty: float, only: str | None = None) -> t
 
 
 def _any(rng: random.Random, difficulty: float, only: str | None) -> tuple[int, str, str]:
+    if only == "exceptions":
+        return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "exceptions"))
     if only == "drills" or (only is None and rng.random() < 0.45 - 0.5 * difficulty):
         if rng.random() < 0.25:
             return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "micro"))

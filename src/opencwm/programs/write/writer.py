@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from opencwm.programs.write import names, values
 from opencwm.programs.write.grammar import POSTFIX, Hole, Rule, accepted
-from opencwm.programs.write.rules import FORMS, GRAMMAR, LEAVES
+from opencwm.programs.write.rules import FORMS, LEAVES, active
 
 Text = tuple[str, int]
 """Source text of an expression and its level (see grammar.level)."""
@@ -52,6 +52,7 @@ class Writer:
 
     def __init__(self, rng: random.Random, *, depth: int, room: int, pool: Sequence[str] = ()) -> None:
         self.rng = rng
+        self.grammar = active()
         self.depth = depth
         self.limit = room
         self.lines: list[str] = []
@@ -186,7 +187,7 @@ class Writer:
     def about(self, variable: Variable, result: str, depth: int = 0, *, level: int = 0) -> str:
         """An expression of type `result` that works on `variable`."""
         self.recent.clear()
-        choice = GRAMMAR.by_pair.get((result, variable.type))
+        choice = self.grammar.by_pair.get((result, variable.type))
         if choice is None:
             if variable.type in accepted(result):
                 return self.read(variable)
@@ -219,7 +220,7 @@ class Writer:
 
     def _grow(self, symbol: str, depth: int) -> Text | None:
         """A rule for `symbol` expanded: one whose first needed hole some variable fits, or one about a variable."""
-        choice = GRAMMAR.by_result.get(symbol)
+        choice = self.grammar.by_result.get(symbol)
         if choice is None:
             return None
         if self.on_demand or self.chance(0.6):
@@ -228,11 +229,11 @@ class Writer:
                 need = choice.needs[index]
                 if need is None or self.on_demand or self.has(need) or (need == "bool" and depth > 0):
                     return self.expand(choice.rules[index], depth - 1)
-        options = [v for v in self.scope if (symbol, v.type) in GRAMMAR.by_pair]
+        options = [v for v in self.scope if (symbol, v.type) in self.grammar.by_pair]
         if not options:
             return None
         given = self.rng.choices(options, [4.0 if v.pending else 0.2 if v in self.recent else 1.0 for v in options])[0]
-        pair = GRAMMAR.by_pair[symbol, given.type]
+        pair = self.grammar.by_pair[symbol, given.type]
         return self.expand(pair.rules[pair.pick(self.rng.random())], depth - 1, given)
 
     def expand(self, rule: Rule, depth: int, given: Variable | None = None) -> Text:

@@ -1,0 +1,374 @@
+"""Decoding speed of `Engine` beside `transformers` and the memory limit, frames per second, passes per frame, memory.
+
+    python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--llama3 FILE] [--vllm PY]
+
+Rates count tokens after the first, greedy, behind a prompt, batch 1 and 16, in interleaved rounds; medians. The peer is
+`transformers`' `generate`, float32, on the same weights; the shipped model has no counterpart there (head norms,
+convolutions), so its peer is a Llama of its shape. The limit is the time to read every matrix and cached key once per
+step at the rate at which this machine reads a large array, measured in the same run. `--cpu-time` counts processor time
+of this process instead of wall time, for a machine that others use too (give `--threads 1` with it).
+
+--model   a Hugging Face folder: what `cwm model fetch smollm2-135m` prints
+--llama3  Llama 3's tokenizer.model: counts forward passes per frame of the `cwm` codec on real runs
+--vllm    the Python (PY) of an environment that has vLLM: one more peer for --model
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from opencwm.codec import cwm, llama3
+from opencwm.codec.compact import Encoder
+from opencwm.codec.compact_reader import Reader
+from opencwm.codec.tokenizer import VOCABULARY
+from opencwm.model.cache import cache_bytes
+from opencwm.model.compact_constraint import Constraint
+from opencwm.model.config import preset
+from opencwm.model.cwm_constraint import CwmConstraint, CwmVocabulary
+from opencwm.model.engine import Engine
+from opencwm.model.runner import KINDS, WeightKind
+from opencwm.model.sampling import Sampling
+from opencwm.model.transformer import Transformer
+from opencwm.model.weights import load_weights
+from opencwm.programs.write import write
+from opencwm.trace.frames import Outcome, Trace
+from opencwm.trace.recorder import record
+from opencwm.world.local import SHIPPED
+
+Clock = Callable[[], float]
+
+
+def prompts(count: int, tokens: int, vocabulary: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(20, min(vocabulary, 20_000), (count, tokens), generator=generator).tolist()
+
+
+def ours(engine: Engine, batch: int, prompt: int, tokens: int, clock: Clock) -> float:
+    """Tokens per second after the first."""
+    wanted = Sampling(max_tokens=tokens, temperature=0)
+    generations = [engine.submit(ids, wanted) for ids in prompts(batch, prompt, engine.vocabulary)]
+    first = engine.generated_tokens + batch
+    while engine.generated_tokens < first:
+        engine.step()
+    before, start = engine.generated_tokens, clock()
+    while any(generation.finish_reason is None for generation in generations):
+        engine.step()
+    return (engine.generated_tokens - before) / (clock() - start)
+
+
+def theirs(model: Any, batch: int, prompt: int, tokens: int, clock: Clock) -> float:
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    times: list[float] = []
+
+    class Stamp(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            times.append(clock())
+            return scores
+
+    ids = torch.tensor(prompts(batch, prompt, model.config.vocab_size))
+    settings = dict(max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0, eos_token_id=None)
+    with torch.inference_mode():
+        model.generate(
+            ids, attention_mask=torch.ones_like(ids), logits_processor=LogitsProcessorList([Stamp()]), **settings
+        )
+    return batch * (tokens - 1) / (times[-1] - times[0])
+
+
+def read_rate(clock: Clock, rounds: int) -> float:
+    """Bytes per second at which this process reads a large array."""
+    data = torch.ones(64 * 2**20)
+    taken = []
+    for _ in range(rounds):
+        start = clock()
+        data.sum()
+        taken.append(clock() - start)
+    return data.nbytes / min(taken)
+
+
+def peer(model: Transformer, folder: Path | None) -> Any:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    if folder is not None:
+        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    config = model.config
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.dim,
+            intermediate_size=config.ffn_dim,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            tie_word_embeddings=config.tie_embeddings,
+        )
+    ).eval()
+
+
+def decoding(folder: Path | None, options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
+    model, _ = load_weights(folder or SHIPPED)
+    name = folder.name if folder else "shipped"
+    rival = peer(model, folder)
+    prompt, tokens, rounds = (64, 12, 2) if options.quick else (256, 48, 5)
+    if folder is None:
+        tokens *= 2
+    weights_read = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
+    results = []
+    for batch in (1, 16):
+        engines = {
+            kind: Engine(model, max_tokens=prompt + tokens, max_batch=batch, weights=kind, kept=0) for kind in KINDS
+        }
+        rates: dict[str, list[float]] = {kind: [] for kind in ("transformers", *KINDS)}
+        for _ in range(rounds):
+            rates["transformers"].append(theirs(rival, batch, prompt, tokens, clock))
+            for kind, engine in engines.items():
+                rates[kind].append(ours(engine, batch, prompt, tokens, clock))
+        limit_bytes = read_rate(clock, 5)
+        other = statistics.median(rates["transformers"])
+        rows: list[tuple[str, WeightKind]] = [
+            ("transformers", "float32"),
+            *((f"engine, {kind}", kind) for kind in KINDS),
+        ]
+        for label, kind in rows:
+            size = {"float32": 4, "bfloat16": 2, "int8": 1}[kind]
+            cached = batch * cache_bytes(
+                model.config, prompt + tokens // 2, chunk=512, itemsize=4 if kind == "float32" else 2
+            )
+            bound = batch * limit_bytes / (weights_read * size + cached)
+            rate = other if label == "transformers" else statistics.median(rates[kind])
+            results.append(
+                {
+                    "model": name,
+                    "batch": batch,
+                    "decoder": label,
+                    "tokens_per_s": rate,
+                    "times_transformers": rate / other,
+                    "share_of_limit": rate / bound,
+                }
+            )
+        if folder is not None and options.vllm:
+            rate = vllm_rate(options.vllm, folder, batch, prompt, tokens, options.threads)
+            results.append(
+                {
+                    "model": name,
+                    "batch": batch,
+                    "decoder": "vLLM, bfloat16 (wall time)",
+                    "tokens_per_s": rate,
+                    "times_transformers": rate / other,
+                    "share_of_limit": rate / (batch * limit_bytes / (weights_read * 2)),
+                }
+            )
+    return results
+
+
+VLLM = """
+import json, sys, time
+from vllm import LLM, SamplingParams
+folder, batch, prompt, tokens = sys.argv[1], *map(int, sys.argv[2:5])
+ids = json.loads(sys.stdin.read())
+llm = LLM(model=folder, dtype="bfloat16", max_model_len=prompt + tokens + 8, max_num_seqs=batch, enforce_eager=True)
+def run(n):
+    wanted = SamplingParams(temperature=0, max_tokens=n, ignore_eos=True)
+    start = time.perf_counter()
+    llm.generate([{"prompt_token_ids": i} for i in ids], wanted, use_tqdm=False)
+    return time.perf_counter() - start
+run(2)
+rates = [batch * (tokens - 1) / (run(tokens) - run(1)) for _ in range(3)]
+print("RATE", sorted(rates)[1])
+"""
+
+
+def vllm_rate(python: str, folder: Path, batch: int, prompt: int, tokens: int, threads: int) -> float:
+    """Tokens per second of vLLM's CPU build, in its own environment."""
+    import os
+
+    text = json.dumps(prompts(batch, prompt, 20_000))
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [python, "-c", VLLM, str(folder), str(batch), str(prompt), str(tokens)]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment)
+    found = [line for line in done.stdout.splitlines() if line.startswith("RATE")]
+    if not found:
+        raise SystemExit(f"vLLM failed:\n{done.stderr[-2000:]}")
+    return float(found[0].split()[1])
+
+
+def runs(count: int) -> list[Trace]:
+    """Recorded runs of written programs."""
+    found: list[Trace] = []
+    seed = 0
+    while len(found) < count:
+        seed += 1
+        trace = record(write(random.Random(10_000 + seed)))
+        if trace.outcome.kind != "truncated" and len(trace.frames) <= 60:
+            found.append(trace)
+    return found
+
+
+def frames(options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
+    """Predicted frames per second of the shipped model, with and without jumping over forced tokens."""
+    model, info = load_weights(SHIPPED)
+    room = int(info.get("context_tokens", 1024))
+    traces = runs(8 if options.quick else 32)
+    results = []
+    for batch in (1, 16):
+        for jump in (False, True):
+            engine = Engine(model, max_tokens=room, max_batch=batch)
+            states, generations = [], []
+            start = clock()
+            for trace in traces:
+                given = Trace(trace.context, trace.entry_line, (), Outcome("truncated", "unfinished"), trace.python)
+                ids = Encoder(given).window(0, 0, ending=False).ids
+                state = _Counted(Constraint(Reader.from_prompt(ids)), jump)
+                wanted = Sampling(
+                    max_tokens=min(400, room - len(ids)),
+                    temperature=0,
+                    constraint=state,
+                    stop_ids=frozenset({VOCABULARY.ids["<end>"]}),
+                )
+                states.append(state)
+                generations.append(engine.submit(ids, wanted))
+            while any(generation.finish_reason is None for generation in generations):
+                engine.step()
+            taken = clock() - start
+            written = sum(state.frames for state in states)
+            drawn = sum(state.drawn for state in states)
+            results.append(
+                {
+                    "codec": "compact",
+                    "batch": batch,
+                    "jump_forward": jump,
+                    "frames_per_s": written / taken,
+                    "tokens_per_frame": engine.generated_tokens / written,
+                    "passes_per_frame": drawn / written,
+                }
+            )
+    return results
+
+
+class _Counted:
+    """A constraint that counts frames and draws, and can be told not to jump."""
+
+    def __init__(self, inner: Constraint, jump: bool) -> None:
+        self.inner, self.jump, self.frames, self.drawn = inner, jump, 0, 0
+
+    def allowed(self) -> Any:
+        self.drawn += 1
+        return self.inner.allowed()
+
+    def push(self, token: int) -> None:
+        self.frames += len(self.inner.push(token))
+
+    def forced(self) -> list[int]:
+        return self.inner.forced() if self.jump else []
+
+
+def passes(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Tokens and forward passes per frame of real runs in the `cwm` codec, over Llama 3's vocabulary."""
+    tokenizer = llama3.load(path)
+    vocabulary = CwmVocabulary(tokenizer.piece, tokenizer.encode, llama3.REGULAR + llama3.RESERVED)
+    tokens = forced = count = 0
+    spent = 0.0
+    for trace in runs(6 if options.quick else 30):
+        ids = cwm.encode(trace, tokenizer)
+        at = ids.index(cwm.FRAME_SEP) + 1
+        state = CwmConstraint(vocabulary, tokenizer.decode, ids[:at])
+        tokens += len(ids) - at
+        count += len(trace.frames)
+        while at < len(ids):
+            start = time.thread_time()
+            jumped = state.forced()
+            if not jumped:
+                state.allowed()
+            spent += time.thread_time() - start
+            for token in jumped or ids[at : at + 1]:
+                assert token == ids[at], "a forced token that did not happen"
+                state.push(token)
+                at += 1
+            forced += len(jumped)
+    return {
+        "codec": "cwm",
+        "frames": count,
+        "tokens_per_frame": tokens / count,
+        "passes_per_frame": (tokens - forced) / count,
+        "times_fewer": tokens / (tokens - forced),
+        "constraint_ms_per_pass": 1000 * spent / (tokens - forced),
+    }
+
+
+def memory() -> dict[str, Any]:
+    """Keys and values of one sequence of 131,072 tokens: computed for `cwm-32b`, allocated at a small width."""
+    config, tokens = preset("cwm-32b"), 131_072
+    small = preset("cwm-32b", dim=32, heads=2, kv_heads=1, head_dim=16, ffn_dim=32, vocab_size=64)
+    measured = Engine(Transformer(small), max_tokens=tokens, max_batch=1, kept=0)
+    full = cache_bytes(small, tokens, chunk=512, itemsize=4, local=False)
+    whole = cache_bytes(config, tokens, chunk=512, itemsize=2, local=False)
+    kept = cache_bytes(config, tokens, chunk=512, itemsize=2)
+    return {
+        "cwm_32b_gib": kept / 2**30,
+        "cwm_32b_all_global_gib": whole / 2**30,
+        "share": kept / whole,
+        "share_allocated_at_small_width": measured.cache_bytes / full,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer tokens and rounds (under a minute)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line instead of tables")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time")
+    parser.add_argument("--model", type=Path, metavar="FOLDER")
+    parser.add_argument("--llama3", type=Path, metavar="FILE")
+    parser.add_argument("--vllm", metavar="PYTHON")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    sections: dict[str, list[dict[str, Any]]] = {}
+    kind = "processor" if options.cpu_time else "wall"
+    title = f"decoding, threads: {options.threads}, {kind} time"
+    sections[title] = decoding(None, options, clock)
+    if options.model is not None:
+        sections[title] += decoding(options.model, options, clock)
+    sections["frames of the shipped model"] = frames(options, clock)
+    if options.llama3 is not None:
+        sections["forward passes on real runs, cwm codec"] = [passes(options.llama3, options)]
+    sections["keys and values at 131,072 tokens"] = [memory()]
+    for name, rows in sections.items():
+        if options.json:
+            for row in rows:
+                print(json.dumps({"section": name} | row))
+            continue
+        table = Table(title=name)
+        for column in rows[0]:
+            table.add_column(column.replace("_", " "), justify="right")
+        for row in rows:
+            table.add_row(
+                *(
+                    f"{v:,.3g}"
+                    if isinstance(v, float) and v < 1000
+                    else f"{v:,.0f}"
+                    if isinstance(v, float)
+                    else str(v)
+                    for v in row.values()
+                )
+            )
+        Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
