@@ -32,7 +32,7 @@ SURFACE = {
     "debug": [
         *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
         *["--mcp", "--model", "--port", "--real", "--samples", "--screen", "--seconds", "--stop-below", "--trace"],
-        *["--web", "--weights", "--world", "[FILE]"],
+        *["--web", "--weights", "--world", "FILE"],
     ],
     "serve": [
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
