@@ -49,6 +49,8 @@ MODULES = {
 }
 
 
+# Python 3.13.0 crashes in `frame.f_locals`, which the Python core reads, where an inlined comprehension makes a closure.
+PROXY_CRASHES = sys.version_info[:3] == (3, 13, 0)
 PATIENT = Limits(seconds=600)  # an endless program is cut by another limit, however slow the machine
 
 
@@ -56,6 +58,8 @@ def compare_programs(count: int) -> dict[str, object]:
     frames, different = 0, []
     for seed in range(count):
         program = write(random.Random(seed))
+        if PROXY_CRASHES and "lambda" in program.context:
+            continue
         options = {"steps": seed % 2 == 1, "identity": seed % 3 == 1}
         ours, theirs = (record(program, core=core, limits=PATIENT, **options) for core in ("c", "python"))
         frames += len(ours.frames)

@@ -314,7 +314,8 @@ take_locals(Visit *visit, PyFrameObject *frame)
     for (int i = 0; i < visit->slot_count; i++) {
         Slot *slot = &visit->slots[i];
         PyObject *value = local_at(frame, visit->info, i);
-        if (slot->value != value) {
+        /* An address alone says nothing: what was only compared may be gone, and its place taken. */
+        if (slot->value != value || (value != NULL && !slot->kept && is_fixed(value))) {
             PyObject *old = slot->kept ? slot->value : NULL;
             slot->value = value;
             slot->same = 0;
