@@ -1,7 +1,7 @@
 """What a sandbox costs: starting one, commands in it, snippets, shells, many at once; each beside a limit.
 
-The limits: `bwrap` itself with the same mounts and namespaces and nothing of ours (no cgroup, no seccomp, no Landlock,
-no limits, no typed result), and a fresh Python process per snippet without any sandbox. All are taken in turns.
+The limits: `bwrap` itself, showing and hiding the same (but without cgroups, seccomp, Landlock, limits and results;
+and once with only what our keeper leaves to it), and a fresh Python process without any sandbox, all taken in turns.
 
     python bench/sandbox.py [--quick] [--json]
 """
@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from opencwm import sandbox
 from opencwm.sandbox import Finished, SnippetPool, open_sandbox
+from opencwm.sandbox._keeper import ETC, MASKED_FILES, MASKED_FOLDERS
 from opencwm.sandbox.bubblewrap import command
 
 SNIPPET = "print(sum(map(int, input().split())))"
@@ -46,8 +48,24 @@ def medians(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def bare(argv: list[str]) -> None:
-    subprocess.run([*command(), "--", *argv], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def bare(argv: list[str], *, masked: bool = True) -> None:
+    """bwrap by itself: `masked`, it sets up all that our sandboxes show and hide; else only what we leave to it."""
+    words = [*command(), *(_masks() if masked else [])]
+    subprocess.run([*words, "--", *argv], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def _masks() -> list[str]:
+    words: list[str] = []
+    for name in ETC:
+        own = Path(sandbox.__file__).with_name("etc") / name
+        words += ["--ro-bind", str(own if own.exists() else f"/etc/{name}"), f"/etc/{name}"]
+    for name in MASKED_FILES:
+        words += ["--ro-bind", "/dev/null", f"/proc/{name}"] if os.path.exists(f"/proc/{name}") else []
+    for name in MASKED_FOLDERS:
+        words += ["--tmpfs", f"/proc/{name}"] if os.path.isdir(f"/proc/{name}") else []
+    for folder in ("/tmp", "/box", "/dev/shm"):
+        words += ["--size", str(256 << 20), "--tmpfs", folder]
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def ours(argv: list[str]) -> None:
@@ -62,6 +80,7 @@ def starts(rounds: int) -> list[Row]:
         times = medians(
             {
                 "bare bwrap": lambda: bare(["true"]),
+                "bare bwrap, only our command line": lambda: bare(["true"], masked=False),
                 "a sandbox: open, run true, close": lambda: ours(["true"]),
                 "bare Python, no sandbox": lambda: subprocess.run(python, check=True),
                 "bare bwrap, with Python": lambda: bare(python),

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from opencwm.sandbox import Finished, LimitReached, open_sandbox
-from opencwm.sandbox.bubblewrap import BubblewrapSandbox
 
 from .conftest import QUICK
 
@@ -282,7 +281,9 @@ def test_fork_bomb(box):
     for script in (":(){ :|:& };:; sleep 30", "while :; do sh -c 'sleep 30' & done"):
         with open_sandbox("bubblewrap", limits=replace(QUICK, processes=20)) as own:
             result = own.exec(["bash", "-c", script], limits=replace(QUICK, processes=20, wall_seconds=5))
-            assert isinstance(result, LimitReached) and result.which in ("processes", "wall")
+            # Whichever comes first: we count them, or the system refuses the next and bash gives up.
+            refused = isinstance(result, Finished) and b"fork" in result.stderr
+            assert refused or (isinstance(result, LimitReached) and result.which in ("processes", "wall")), result
             assert result.usage.processes <= 60
             assert own.exec(["true"]).ok
     assert box.exec(["true"]).ok
@@ -489,33 +490,35 @@ def test_abstract_sockets(box):
     assert seen in ("abstract ConnectionRefusedError\n0\n", "abstract PermissionError\n0\n")
 
 
+AT_A_TERMINAL = """
+import os, pty, sys
+from opencwm.sandbox import open_sandbox
+source = '''
+import fcntl, os
+for fd in (0, 1, 2):
+    try: fcntl.ioctl(fd, 0x5412, b"x"); print("typed")
+    except OSError: pass
+try: fcntl.ioctl(os.open("/dev/tty", os.O_RDWR), 0x5412, b"x"); print("typed")
+except OSError: pass
+m, s = os.openpty()
+try: fcntl.ioctl(s, 0x5412, b"x"); print("typed")
+except OSError as e: print("refused", e.errno)
+'''
+child, terminal = pty.fork()
+if child == 0:
+    with open_sandbox("bubblewrap") as box:
+        os._exit(box.exec([box.python, "-c", source]).stdout != b"refused 1\\n")
+try:
+    while os.read(terminal, 1000): pass
+except OSError: pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 def test_terminal_injection(bubblewrap):
     """A sandbox that is opened at a terminal cannot type into it."""
-    import pty
-
-    child, terminal = pty.fork()
-    if child == 0:
-        source = (
-            "import fcntl, os, sys\n"
-            "for fd in (0, 1, 2):\n"
-            "    try: fcntl.ioctl(fd, 0x5412, b'x'); print('typed')\n"
-            "    except OSError: pass\n"
-            "try: fcntl.ioctl(os.open('/dev/tty', os.O_RDWR), 0x5412, b'x'); print('typed')\n"
-            "except OSError: pass\n"
-            "m, s = os.openpty()\n"
-            "try: fcntl.ioctl(s, 0x5412, b'x'); print('typed')\n"
-            "except OSError as e: print('refused', e.errno)\n"
-        )
-        code = 9
-        with contextlib.suppress(BaseException), BubblewrapSandbox(limits=QUICK) as box:
-            code = 0 if box.exec([box.python, "-c", source]).stdout == b"refused 1\n" else 3
-        os._exit(code)
-    typed = b""
-    with contextlib.suppress(OSError):
-        while data := os.read(terminal, 1000):
-            typed += data
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, typed
+    done = subprocess.run([sys.executable, "-c", AT_A_TERMINAL], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_messages_between_sandboxes(box):

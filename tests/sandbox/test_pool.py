@@ -62,6 +62,7 @@ PROGRAMS = {
     "warnings": "import warnings; warnings.warn('careful')",
     "environment": "import os; print(sorted(os.environ))",
     "encoding": "print('ä€😀', ascii(input()))",
+    "recursion": "def f(n):\n    global d\n    d = n\n    f(n + 1)\ntry: f(0)\nexcept RecursionError: print(d)\nf(0)",
     "closed stdin": "import sys; print(sys.stdin.read(3)); sys.stdin.close()",
 }
 STDIN = "3 4\nü\n".encode()

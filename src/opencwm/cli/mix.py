@@ -194,7 +194,7 @@ def semantics(
 def _reference(path: Path) -> Any:
     from opencwm.cli.learning import load_crux
     from opencwm.programs.coverage import Profile
-    from opencwm.trace.isolate import record_isolated
+    from opencwm.programs.untrusted import record_untrusted
     from opencwm.trace.recorder import RecordError
 
     items = load_crux(path, None)
@@ -202,7 +202,7 @@ def _reference(path: Path) -> Any:
         profile = Profile()
         for done, item in enumerate(items, 1):
             try:
-                profile.add(record_isolated(item.program))
+                profile.add(record_untrusted(item.program))
             except RecordError as error:
                 raise Unusable(f"{path.name}, program {item.id}: {error}") from None
             say(f"recording the reference: {done} of {len(items)} programs")

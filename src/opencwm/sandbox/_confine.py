@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 SET_DUMPABLE, SET_SECCOMP, CAPBSET_DROP, SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS = 4, 22, 24, 36, 38
 READ_ONLY, NOSUID, NODEV, REMOUNT, BIND, RECURSIVE = 1, 2, 4, 32, 4096, 16384
@@ -46,11 +46,12 @@ def die_with_parent(signal: int) -> None:
     prctl(_PDEATHSIG, signal)
 
 
-def join_namespaces(pid: int, prepare: Callable[[], None]) -> None:
-    """Enter the namespaces of a process that this user made. Children, not this process, enter its pid namespace.
+def join_namespaces(pid: int) -> int:
+    """Enter the namespaces of a process that this user made, as far as they belong to one user namespace.
 
-    The mount namespace says which user namespace owns it: there we have the rights to join the others, and to
-    `prepare`. The process may live in a further user namespace below that one, which comes last.
+    The mount namespace says which that is: there we have the rights to join the others, and to mount. Children, not
+    this process, enter the pid namespace. The process itself may live in a further user namespace below: what is
+    returned is for `join_user`, after which those rights are gone.
     """
     places = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in (*_SPACES, "user")}
     owner = fcntl.ioctl(places["mnt"], _GET_USERNS)
@@ -59,12 +60,17 @@ def join_namespaces(pid: int, prepare: Callable[[], None]) -> None:
         for name in _SPACES:
             if os.stat(places[name]).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:  # else it is shared with us
                 _check(_libc.setns(places[name], 0), f"setns {name}")
-        prepare()
-        if not os.path.sameopenfile(places["user"], owner):
-            _check(_libc.setns(places["user"], 0), "setns user")
+        return -1 if os.path.sameopenfile(places["user"], owner) else os.dup(places["user"])
     finally:
         for descriptor in (*places.values(), owner):
             os.close(descriptor)
+
+
+def join_user(inner: int) -> None:
+    """Enter the user namespace that `join_namespaces` has left out."""
+    if inner >= 0:
+        _check(_libc.setns(inner, 0), "setns user")
+        os.close(inner)
 
 
 _SPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")

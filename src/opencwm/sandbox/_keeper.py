@@ -57,60 +57,74 @@ class _Failed(Exception):
     """Why the sandbox could not be started."""
 
 
-def keep(channel: socket.socket, group: cgroups.Group | None) -> None:
-    """Wait for a specification, then keep that sandbox until it ends. Never returns."""
+def keep(channel: socket.socket, group: cgroups.Group | None, command: list[str] | None) -> None:
+    """Wait for a specification, then keep that sandbox until it ends. Never returns.
+
+    `command` is the bubblewrap command line that the specification will have, if that is known: then bubblewrap is
+    started already.
+    """
+    keeper = _Keeper(group)
+    if command:
+        with contextlib.suppress(_Failed, OSError):  # it fails again, and is told, when it is needed
+            keeper.prepare(command)
     request = _wire.receive(channel)
     channel.close()
     if request is None:
         os._exit(0)
     specification, (descriptor,) = request
     control = socket.socket(fileno=descriptor)
-    keeper = _Keeper(specification, control, group)
     try:
-        keeper.start()
+        layers = keeper.start(specification)
+        _wire.send(control, {"ready": layers})
     except _Failed as failure:
         _wire.send(control, {"error": str(failure)})
     except OSError as error:
         _wire.send(control, {"error": f"{error.strerror or error}", "errno": error.errno})
     else:
         with contextlib.suppress(ConnectionError):
-            keeper.serve()
+            keeper.serve(control, specification)
     keeper.stop()
+    control.close()  # tells that all is gone
     os._exit(0)
 
 
 class _Keeper:
-    def __init__(self, specification: dict[str, Any], control: socket.socket, group: cgroups.Group | None) -> None:
-        self._specification = specification
-        self._control = control
+    def __init__(self, group: cgroups.Group | None) -> None:
         self._group = group
-        self._deadline = time.monotonic() + specification["limits"]["lifetime_seconds"]
-        self._holder: int | None = None  # the write end of pid 1's standard input
-        self._bubblewrap: int | None = None
-        self._watched: list[int] = []
+        self._holder = -1  # the write end of pid 1's standard input
+        self._bubblewrap = -1  # its pidfd
+        self._inner: int | None = None  # the user namespace still to be joined
+        self._command: list[str] | None = None
 
-    def start(self) -> None:
-        """Raises _Failed or OSError."""
-        limits = self._specification["limits"]
-        self._watched.append(os.pidfd_open(self._specification["owner"]))
+    def prepare(self, command: list[str]) -> None:
+        """Start bubblewrap and join its namespaces. Raises _Failed or OSError."""
+        first = self._start_bubblewrap(command)
+        self._inner = _confine.join_namespaces(first)
+        self._command = command
+
+    def start(self, specification: dict[str, Any]) -> dict[str, Any]:
+        """Make the sandbox; gives the layers that protect it. Raises _Failed or OSError."""
+        limits = specification["limits"]
         if self._group:
             self._group.limit(
                 limits["memory_bytes"] + limits["disk_bytes"] + _SPARE_MEMORY, 2 * limits["processes"] + _OWN_PROCESSES
             )
-        layers: dict[str, Any] = {}
-        if self._specification["bubblewrap"]:
-            first = self._start_bubblewrap(self._specification["bubblewrap"])
-            _confine.join_namespaces(first, lambda: self._mount(limits))
+        layers: dict[str, Any] = {"cgroup": sorted(self._group.folders) if self._group else []}
+        if specification["bubblewrap"]:
+            if self._inner is None:
+                self.prepare(specification["bubblewrap"])
+            assert self._inner is not None and self._command == specification["bubblewrap"]
+            _mount(specification, limits)
+            _confine.join_user(self._inner)
             _confine.drop_capabilities()
-            layers["landlock"] = _confine.restrict_writing(self._specification["writable"])
+            layers["landlock"] = _confine.restrict_writing(specification["writable"])
             if _FILTER:
                 _confine.install_filter(_FILTER)
             layers["seccomp"] = bool(_FILTER)
         else:
             _confine.adopt_orphans()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries wardens
-        layers["cgroup"] = sorted(self._group.folders) if self._group else []
-        _wire.send(self._control, {"ready": layers})
+        return layers
 
     def _start_bubblewrap(self, command: list[str]) -> int:
         """The pid of the sandbox's first process, once its mounts stand."""
@@ -121,7 +135,7 @@ class _Keeper:
         os.set_inheritable(info, True)
         actions = [(os.POSIX_SPAWN_DUP2, there, here) for here, there in enumerate((stdin, stdout, stderr))]
         try:
-            self._bubblewrap = os.posix_spawn(
+            process = os.posix_spawn(
                 command[0],
                 [command[0], "--info-fd", str(info), *command[1:], "--", "/bin/sh", "-c", HOLDER],
                 {"PATH": os.defpath},
@@ -132,7 +146,7 @@ class _Keeper:
         finally:
             for descriptor in (stdin, stdout, stderr, info):
                 os.close(descriptor)
-        self._watched.append(os.pidfd_open(self._bubblewrap))
+        self._bubblewrap = os.pidfd_open(process)
         waiting = select.poll()
         waiting.register(ready, select.POLLIN)
         if not waiting.poll(_START_SECONDS * 1000):
@@ -144,64 +158,32 @@ class _Keeper:
             os.close(descriptor)
         return int(facts["child-pid"])
 
-    def _mount(self, limits: dict[str, Any]) -> None:
-        """Fill /etc, hide parts of /proc, make all read-only; then one bounded file system for what can be written.
-
-        That is the working folder, /tmp and /dev/shm. What is mounted below those (an interpreter in /tmp, say) is set
-        aside and put back.
-        """
-        for name, content in ETC.items():
-            with open(f"/etc/{name}", "wb") as file:
-                file.write(content)
-        os.mkdir(_EMPTY)
-        flags = _confine.NOSUID | _confine.NODEV
-        base = "/dev/shm"
-        for place in ("/", "/dev"):
-            _confine.mount("", place, "", flags | _confine.REMOUNT | _confine.BIND | _confine.READ_ONLY)
-        for names, source in ((MASKED_FILES, "/dev/null"), (MASKED_FOLDERS, _EMPTY)):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    _confine.mount(source, f"/proc/{name}", "", _confine.BIND)
-        options = f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=755"
-        _confine.mount("tmpfs", base, "tmpfs", flags, options)
-        for number, path in enumerate(self._specification["kept"]):
-            _like(path, f"{base}/kept-{number}")
-            _confine.mount(path, f"{base}/kept-{number}", "", _confine.BIND | _confine.RECURSIVE)
-        for name, target in (("home", self._specification["home"]), ("tmp", "/tmp"), ("shm", base)):
-            os.mkdir(f"{base}/{name}")
-            os.chmod(f"{base}/{name}", 0o755 if name == "home" else 0o1777)
-            if name == "shm":
-                for number, path in enumerate(self._specification["kept"]):
-                    _like(f"{base}/kept-{number}", path)
-                    _confine.mount(f"{base}/kept-{number}", path, "", _confine.BIND | _confine.RECURSIVE)
-            _confine.mount(f"{base}/{name}", target, "", _confine.BIND)
-
-    def serve(self) -> None:
+    def serve(self, control: socket.socket, specification: dict[str, Any]) -> None:
         """Answer requests until there is a reason to end. Raises ConnectionError once nobody listens."""
+        deadline = time.monotonic() + specification["limits"]["lifetime_seconds"]
+        owner = os.pidfd_open(specification["owner"])
+        inside = self._bubblewrap >= 0
         poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        for watched in self._watched:
-            poll.register(watched, select.POLLIN)
-        control = self._control.fileno()
-        while (left := self._deadline - time.monotonic()) > 0:
-            ready = poll.poll(min(left, 1.0) * 1000 + 1)
-            if any(descriptor != control for descriptor, _ in ready):
+        for descriptor in (control.fileno(), owner, *([self._bubblewrap] if inside else [])):
+            poll.register(descriptor, select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0:
+            ready = [descriptor for descriptor, _ in poll.poll(min(left, 60.0) * 1000 + 1)]
+            if any(descriptor != control.fileno() for descriptor in ready):
                 return
             if ready:
-                request = _wire.receive(self._control)
+                request = _wire.receive(control)
                 if request is None:
                     return
-                self._command(*request)
+                self._guard(*request, closing=[control.fileno(), owner])
 
-    def _command(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def _guard(self, message: dict[str, Any], descriptors: list[int], *, closing: list[int]) -> None:
+        """Fork a warden for a command."""
         if os.fork() == 0:
             try:
-                self._control.close()
-                for watched in self._watched:
-                    os.close(watched)
-                if self._holder is not None:
-                    os.close(self._holder)
-                _warden.guard(message, descriptors, self._group, inside=self._bubblewrap is not None)
+                for descriptor in (*closing, self._holder, self._bubblewrap):
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                _warden.guard(message, descriptors, self._group, inside=self._bubblewrap >= 0)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
@@ -210,16 +192,48 @@ class _Keeper:
             os.close(descriptor)
 
     def stop(self) -> None:
-        """End everything inside and wait until it is gone; then tell by closing the socket."""
-        if self._holder is not None:
+        """End everything inside and wait until it is gone."""
+        if self._holder >= 0:
             os.close(self._holder)
-        if self._bubblewrap is not None:
+        if self._bubblewrap >= 0:
             waiting = select.poll()
-            waiting.register(self._watched[-1], select.POLLIN)
+            waiting.register(self._bubblewrap, select.POLLIN)
             waiting.poll(_STOP_SECONDS * 1000)
         else:
             _warden.end_children()
-        self._control.close()
+
+
+def _mount(specification: dict[str, Any], limits: dict[str, Any]) -> None:
+    """Fill /etc, hide parts of /proc, make all read-only; then one bounded file system for what can be written.
+
+    That is the working folder, /tmp and /dev/shm. What is mounted below those (an interpreter in /tmp, say) is set
+    aside and put back.
+    """
+    for name, content in ETC.items():
+        with open(f"/etc/{name}", "wb") as file:
+            file.write(content)
+    os.mkdir(_EMPTY)
+    flags = _confine.NOSUID | _confine.NODEV
+    base = "/dev/shm"
+    for place in ("/", "/dev"):
+        _confine.mount("", place, "", flags | _confine.REMOUNT | _confine.BIND | _confine.READ_ONLY)
+    for names, source in ((MASKED_FILES, "/dev/null"), (MASKED_FOLDERS, _EMPTY)):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                _confine.mount(source, f"/proc/{name}", "", _confine.BIND)
+    options = f"size={limits['disk_bytes']},nr_inodes={limits['files']},mode=755"
+    _confine.mount("tmpfs", base, "tmpfs", flags, options)
+    for number, path in enumerate(specification["kept"]):
+        _like(path, f"{base}/kept-{number}")
+        _confine.mount(path, f"{base}/kept-{number}", "", _confine.BIND | _confine.RECURSIVE)
+    for name, target in (("home", specification["home"]), ("tmp", "/tmp"), ("shm", base)):
+        os.mkdir(f"{base}/{name}")
+        os.chmod(f"{base}/{name}", 0o755 if name == "home" else 0o1777)
+        if name == "shm":
+            for number, path in enumerate(specification["kept"]):
+                _like(f"{base}/kept-{number}", path)
+                _confine.mount(f"{base}/kept-{number}", path, "", _confine.BIND | _confine.RECURSIVE)
+        _confine.mount(f"{base}/{name}", target, "", _confine.BIND)
 
 
 def _like(path: str, target: str) -> None:
