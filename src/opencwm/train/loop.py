@@ -102,6 +102,11 @@ def _train(
         tensors = state.tensors(model, optimiser) | state.random_states()
         saves.save(progress.step, tensors, packer.state(), _info(config, progress, opened))
 
+    def count() -> None:
+        """Bring up to date what only the data-parallel processes together know."""
+        items, useful = place.sum(np.array([packer.items, meter.useful])).tolist()
+        progress.programs, progress.useful_tokens = items, progress.useful_tokens + useful
+
     meter = Meter(run, model.config, place, step=progress.step, console=console)
     pending: list[Update] = []
     saved_step = progress.step
@@ -132,8 +137,7 @@ def _train(
             progress.seconds += seconds
             meter.advance(progress.step, batch, seconds)
             if report_now:
-                counts = place.sum(np.array([packer.items, meter.useful]))
-                progress.programs, progress.useful_tokens = int(counts[0]), progress.useful_tokens + int(counts[1])
+                count()
                 meter.report(progress, figures, packer.skipped, factor)
             if evaluation is not None and (last or _due(progress.step, run.eval_every)):
                 found = evaluate(objective, evaluation, config, place)
@@ -145,6 +149,7 @@ def _train(
         if progress.step > saved_step:  # asked to stop
             if pending:
                 _read(pending, progress.step, config, place)
+                count()
             save()
             meter.say(f"stopped and saved after step {progress.step}: the same command goes on from there")
         saves.wait()
