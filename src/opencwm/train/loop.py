@@ -55,7 +55,13 @@ def train(
     with world(config.parallel) as place:
         if not place.first:
             console = Console(quiet=True)
-        return _train(config, resume, mixture, held_out_mixture, console or Console(highlight=False), place)
+        console = console or Console(highlight=False)
+        progress = _train(config, resume, mixture, held_out_mixture, console, place)
+    # Alone again: the checkpoint is read as a whole, by one process.
+    if place.first and config.export.folder is not None and progress.step >= config.run.steps:
+        export(config.run.folder, config.export.folder)
+        console.print(f"weights written to {config.export.folder}", markup=False, soft_wrap=True)
+    return progress
 
 
 def _train(
@@ -153,9 +159,6 @@ def _train(
             save()
             meter.say(f"stopped and saved after step {progress.step}: the same command goes on from there")
         saves.wait()
-    if place.first and config.export.folder is not None and progress.step >= run.steps:
-        export(run.folder, config.export.folder)
-        say(f"weights written to {config.export.folder}")
     return progress
 
 
