@@ -57,16 +57,18 @@ def prompts(count: int, tokens: int, vocabulary: int) -> list[list[int]]:
 
 
 def ours(engine: Engine, batch: int, prompt: int, tokens: int, clock: Clock) -> float:
-    """Tokens per second after the first."""
+    """Tokens per second from when every sequence has its first token until the first of them is done."""
     wanted = Sampling(max_tokens=tokens, temperature=0)
     generations = [engine.submit(ids, wanted) for ids in prompts(batch, prompt, engine.vocabulary)]
-    first = engine.generated_tokens + batch
-    while engine.generated_tokens < first:
+    while engine.running < batch or not all(generation.started for generation in generations):
         engine.step()
     before, start = engine.generated_tokens, clock()
-    while any(generation.finish_reason is None for generation in generations):
+    while all(generation.finish_reason is None for generation in generations):
         engine.step()
-    return (engine.generated_tokens - before) / (clock() - start)
+    rate = (engine.generated_tokens - before) / (clock() - start)
+    while engine.step():
+        pass
+    return rate
 
 
 def theirs(model: Any, batch: int, prompt: int, tokens: int, clock: Clock) -> float:
@@ -86,6 +88,40 @@ def theirs(model: Any, batch: int, prompt: int, tokens: int, clock: Clock) -> fl
             ids, attention_mask=torch.ones_like(ids), logits_processor=LogitsProcessorList([Stamp()]), **settings
         )
     return batch * (tokens - 1) / (times[-1] - times[0])
+
+
+def samples(folder: Path | None, options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
+    """16 samples of one prompt, from the request to the last token, the prompt's pass included."""
+    model, _ = load_weights(folder or SHIPPED)
+    rival = peer(model, folder)
+    prompt, tokens, rounds = (64, 12, 2) if options.quick else (256, 48, 3)
+    [ids] = prompts(1, prompt, model.config.vocab_size)
+    settings = dict(max_new_tokens=tokens, min_new_tokens=tokens, do_sample=True, pad_token_id=0, eos_token_id=None)
+    rates: dict[str, list[float]] = {"transformers": [], **{kind: [] for kind in KINDS}}
+    for _ in range(rounds):
+        rows = torch.tensor([ids])
+        start = clock()
+        with torch.inference_mode():
+            rival.generate(rows, attention_mask=torch.ones_like(rows), num_return_sequences=16, **settings)
+        rates["transformers"].append(16 * tokens / (clock() - start))
+        for kind in KINDS:
+            engine = Engine(model, max_tokens=prompt + tokens, max_batch=16, weights=kind, kept=0)
+            start = clock()
+            for seed in range(16):
+                engine.submit(ids, Sampling(max_tokens=tokens, seed=seed))
+            while engine.step():
+                pass
+            rates[kind].append(16 * tokens / (clock() - start))
+    other = statistics.median(rates["transformers"])
+    return [
+        {
+            "model": folder.name if folder else "shipped",
+            "decoder": name if name == "transformers" else f"engine, {name}",
+            "tokens_per_s": statistics.median(found),
+            "times_transformers": statistics.median(found) / other,
+        }
+        for name, found in rates.items()
+    ]
 
 
 def read_rate(clock: Clock, rounds: int) -> float:
@@ -344,6 +380,11 @@ def main() -> None:
     sections[title] = decoding(None, options, clock)
     if options.model is not None:
         sections[title] += decoding(options.model, options, clock)
+    sections["16 samples of one prompt, prompt included"] = [
+        row
+        for folder in (None, *((options.model,) if options.model else ()))
+        for row in samples(folder, options, clock)
+    ]
     sections["frames of the shipped model"] = frames(options, clock)
     if options.llama3 is not None:
         sections["forward passes on real runs, cwm codec"] = [passes(options.llama3, options)]

@@ -1,7 +1,8 @@
 """State frames per second of the recorder's two cores, beside other tracers and the limits of tracing itself.
 
-Four workloads (scalars, strings, containers, and instances of a class), each under every tracer in the same process, taken in turns and measured
-in processor time, so that what else the machine does matters little. A peer that is not installed says so.
+Four workloads (scalars, strings, containers, and instances of a class), each under every tracer in the same process,
+taken in turns and measured in processor time, so that what else the machine does matters little. A peer that is not
+installed says so.
 
 - `C core`: the state of every line recorded as compact records; `with Frames`: the same, and a `Frame` object of each;
 - `Python core`: records, which are Frames;
@@ -206,7 +207,7 @@ def counting_in_c(function: Workload, iterations: int) -> float:
 
 def monitoring(function: Workload, iterations: int) -> float:
     if not hasattr(sys, "monitoring"):
-        raise Absent("from Python 3.12 on")
+        raise Absent("Python 3.12 on")
     tool, line = 3, sys.monitoring.events.LINE
     sys.monitoring.use_tool_id(tool, "bench")
     sys.monitoring.register_callback(tool, line, operator.is_)  # a function in C that does next to nothing
@@ -229,14 +230,14 @@ def peer(name: str, package: str) -> Any:
 
 
 def pysnooper(function: Workload, iterations: int) -> float:
-    traced_function = peer("pysnooper", "PySnooper").snoop(io.StringIO())(function)
+    traced_function = peer("pysnooper", "PySnooper").snoop(io.StringIO(), depth=2)(function)
     started = time.process_time()
     traced_function(iterations)
     return time.process_time() - started
 
 
 def snoop(function: Workload, iterations: int) -> float:
-    traced_function = peer("snoop", "snoop").Config(out=io.StringIO(), color=False).snoop(function)
+    traced_function = peer("snoop", "snoop").Config(out=io.StringIO(), color=False).snoop(depth=2)(function)
     started = time.process_time()
     traced_function(iterations)
     return time.process_time() - started
@@ -368,8 +369,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="under a minute instead of several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
-    speeds = measure(*((3, 2_000) if arguments.quick else (7, 20_000)))
-    held = memory(2_000 if arguments.quick else 10_000)
+    speeds = measure(*((3, 2_000) if arguments.quick else (5, 10_000)))
+    held = memory(2_000)
     if arguments.json:
         report = {"python": platform.python_version(), "frames per second": speeds, "times": ratios(speeds)}
         print(json.dumps({"bench": "tracer"} | report | {"bytes per frame": held}, indent=2))
@@ -377,7 +378,7 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=110)
+    console = Console(width=132)
     table = Table(
         title=f"Frames per second, Python {platform.python_version()}; behind them, how much faster the C core is"
     )

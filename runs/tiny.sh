@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 out=runs/out/tiny-stages
 cwm=${CWM:-cwm}
 share=${SHARE:-100}
+epochs=$(awk "BEGIN { e = 2 * $share / 100; print e < 4 ? e : 4 }")   # of the traced functions
 stage() {
     printf '\n== %s\n' "$1"
 }
@@ -29,14 +30,14 @@ stage '3 of 7: pre-training'
 stage '4 of 7: mid-training'
 "$cwm" train configs/tiny/midtrain.toml --set "run.steps=$((160 * share / 100))" \
     --set "optimiser.horizon_steps=$((260 * share / 100))" --set "optimiser.first_step=$((share))" \
-    --set "data.total_tokens=$((6553 * share))"
+    --set "data.total_tokens=$((6553 * share))" --set "data.sources.functions.epochs=$epochs"
 stage '5 of 7: fine-tuning'
 "$cwm" train configs/tiny/sft.toml --set "run.steps=$((60 * share / 100))"
 "$cwm" train plot "$out/pretrain" "$out/midtrain" "$out/sft" --output "$out/curves.png" ||
     echo 'no curves: pip install "opencwm[evals]"'
 
 stage '6 of 7: evaluation, on programs that were held out'
-"$cwm" eval frames --weights "$out/weights" --limit 10
+"$cwm" eval frames --weights "$out/weights" --limit 5
 
 stage '7 of 7: debugger, over a run that has not happened'
 printf 'step\nstep\nwhere\nquit\n' | "$cwm" debug examples/count_letters.py --weights "$out/weights"

@@ -32,13 +32,14 @@ SURFACE = {
     "debug": [
         *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
         *["--mcp", "--model", "--port", "--real", "--samples", "--screen", "--seconds", "--stop-below"],
-        *["--trace", "--web", "--weights", "--world", "[FILE]"],
+        *["--trace", "--web", "--weights", "--world", "FILE"],
     ],
     "why": ["--git", "--help", "--json", "--llama3", "--model", "--weights", "--world", "TEST"],
     "serve": [
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
         *["--port", "--precision", "--queue", "--threads", "MODEL"],
     ],
+    "ablate": ["--help", "--json", "--set", "CONFIG"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "RUN..."],

@@ -74,6 +74,11 @@ def test_what_is_computed_whole(source: str, call: str) -> None:
         ("def f(x=[]):\n    x.append(1)\n    return len(x)\ndef g():\n    return f() + f()\n", "g()"),
         ("n = 0\ndef f():\n    global n\n    n = 1\n    return n\n", "f()"),
         ("def f(n):\n    return sum(i for i in range(n))\n", "f(3)"),
+        ("def f(s):\n    return str(s), [*s]\n", "f({-2, -1, 0, 6})"),
+        (
+            "def f():\n    try:\n        x = 1 // 0\n    except ZeroDivisionError as e:\n        x = 2\n    return x\n",
+            "f()",
+        ),
         ("def f():\n    import math\n    return math.sqrt(4)\n", "f()"),
     ],
 )

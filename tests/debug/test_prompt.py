@@ -245,3 +245,12 @@ def test_completion_offers_commands_and_names() -> None:
     assert "step" in typed.completenames("st") and "EOF" not in typed.completenames("")
     assert typed.completedefault("w", "p w", 2, 3) == ["words", "w"]
     assert typed.completedefault("g", "b g", 2, 3) == ["g"]
+
+
+def test_a_value_of_ten_megabytes_is_cut() -> None:
+    source = "def f():\n    x = 1\n    return x\n"
+    huge = "'" + "y" * 10_000_000 + "'"
+    frames = (Frame("call", 1, "f", 0), Frame("line", 3, "f", 0, {"x": huge}), Frame("return", 3, "f", 0, {}, huge))
+    run = RecordedRun(Trace(source, 1, frames, Outcome("return"), "3.11"))
+    code, text = walk("s\nlocals\np x\npp x\nwhatis x\nhistory x\nc\nlanes\n", run, Program(source, function="f"))
+    assert code == 0 and len(text) < 250_000 and "...+" in text

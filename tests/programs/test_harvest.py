@@ -20,7 +20,7 @@ SHOP = {
         "def helper(x):\n    return x + LIMIT\n\n"
         "def total(prices):\n    net = sum(map(helper, prices))\n    return net + tax_of(net)\n\n"
         "def through_module(net):\n    return rates.tax(net)\n\n"
-        "class Cart:\n    step = LIMIT\n\n    def __init__(self, prices: list[int]):\n        self.prices = prices\n\n"
+        "class Cart:\n    LIMIT = LIMIT\n\n    def __init__(self, prices: list[int]):\n        self.prices = prices\n\n"
         "    def add(self, price: int):\n        self.prices.append(price)\n        return self._size()\n\n"
         "    def _size(self):\n        return len(self.prices)\n\n    def far(self):\n        return 'never called'\n\n"
         "    @property\n    def first(self):\n        return self.prices[0]\n\n    @classmethod\n    def empty(cls):\n        return cls([])\n\n"

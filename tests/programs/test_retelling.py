@@ -5,12 +5,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from typer.testing import CliRunner
 
+from opencwm.cli.app import app
+from opencwm.programs.episodes import About, row
 from opencwm.programs.program import Program
 from opencwm.programs.retelling import Retelling, RetellingError
+from opencwm.programs.store import Part, Store
 from opencwm.trace.limits import Limits
 from opencwm.trace.narrate import narrate
 from opencwm.trace.recorder import record
+from opencwm.trace.store import pack
 
 TRACE = record(Program("def f(xs):\n    return sorted(xs)\n", "f([2, 1])"))
 RAISES = record(Program("def f(d):\n    return d['x']\n", "f({})"))
@@ -98,3 +103,23 @@ def test_an_endpoint_that_is_none_is_told(server, answer, says):
 def test_nobody_there():
     with pytest.raises(RetellingError, match="check the URL"):
         Retelling("http://127.0.0.1:9/v1", "m").retell(TRACE, narrate(TRACE))
+
+
+def test_a_corpus_retold_from_the_command_line(server, tmp_path):
+    url, answers, asked = server
+    answers.extend(["It sorts.\nOutput: [1, 2]", "It sorts.\nOutput: nonsense"])
+    store = Store(tmp_path / "corpus", recipe={})
+    rows = []
+    for call in ("f([2, 1])", "f([9, 8, 7])"):
+        trace = record(Program("def f(xs):\n    ys = sorted(xs)\n    return ys\n", call))
+        made = row(trace, pack(trace), About("functions", "p", "o", "f", call, entry="main"))
+        assert isinstance(made, dict)
+        rows.append(made)
+    store.add(Part(0, rows))
+    store.merge(total=1)
+    result = CliRunner().invoke(app, ["data", "narrate", str(tmp_path / "corpus"), "--llm", url, "--model", "m"])
+    assert result.exit_code == 0, result.output
+    (line,) = map(json.loads, result.stdout.splitlines())
+    assert line["text"] == "It sorts." and line["by"] == "m" and line["outcome"] == "return"
+    assert "1 retellings kept; left out: {'another output': 1}" in result.stderr
+    assert len(asked) == 2

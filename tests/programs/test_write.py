@@ -1,6 +1,7 @@
 """Written programs: they run within limits, end as they should, differ from each other, and cover the language."""
 
 import ast
+import hashlib
 import itertools
 import os
 import random
@@ -135,12 +136,11 @@ def test_programs_cover_the_language() -> None:
 
 def test_no_result_hangs_on_the_order_of_a_set() -> None:
     script = (
-        "import itertools\nfrom opencwm.programs.write import stream\n"
+        "import itertools\nfrom opencwm.programs.write import stream\nfrom opencwm.trace.limits import Limits\n"
+        "from opencwm.trace.recorder import record\n"
         "for _, program in itertools.islice(stream(5, namespace='order'), 1500):\n"
-        "    scope = {}\n    exec(program.context, scope)\n"
-        "    try:\n        value = scope['main']()\n"
-        "        print(program.source, program.call, sorted(value) if isinstance(value, set) else value)\n"
-        "    except Exception as error:\n        print(program.source, program.call, type(error).__name__)\n"
+        "    trace = record(program, limits=Limits(frames=500))\n"
+        "    print(program.source, program.call, trace.outcome, trace.result)\n"
     )
     outputs = {
         subprocess.run(
@@ -172,7 +172,7 @@ def test_difficulty_scales_and_keeps_easy_programs() -> None:
         return sorted(write(random.Random(f"d{i}"), difficulty=difficulty).source.count("\n") + 1 for i in range(300))
 
     easy, middle, hard = lines(0.0), lines(0.5), lines(1.0)
-    assert easy[150] == 2 < middle[150] < hard[150]
+    assert easy[20] <= 2 and easy[150] <= 4 < middle[150] < hard[150]
     assert middle[10] <= 3
     for outside in (-0.1, 1.5):
         with pytest.raises(ValueError, match="from 0 to 1"):
@@ -182,3 +182,11 @@ def test_difficulty_scales_and_keeps_easy_programs() -> None:
 def test_conditions_are_not_constant() -> None:
     constant = re.compile(r"(if|while) (True|False|\d+|'[^']*'):")
     assert sum(bool(constant.search(program.source)) for program in programs(2000)) < 10
+
+
+def test_the_stream_is_the_one_that_models_were_trained_on() -> None:
+    """A change of the writer changes what a seed stands for: train the shipped model anew, then renew the digest."""
+    digest = hashlib.sha256()
+    for _, program in itertools.islice(stream(0, namespace="train"), 300):
+        digest.update(f"{program.source}\0{program.call}\0".encode())
+    assert digest.hexdigest()[:16] == "56428c3466ae666d"

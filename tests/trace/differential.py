@@ -49,12 +49,15 @@ MODULES = {
 }
 
 
+PATIENT = Limits(seconds=600)  # an endless program is cut by another limit, however slow the machine
+
+
 def compare_programs(count: int) -> dict[str, object]:
     frames, different = 0, []
     for seed in range(count):
         program = write(random.Random(seed))
         options = {"steps": seed % 2 == 1, "identity": seed % 3 == 1}
-        ours, theirs = (record(program, core=core, **options) for core in ("c", "python"))
+        ours, theirs = (record(program, core=core, limits=PATIENT, **options) for core in ("c", "python"))
         frames += len(ours.frames)
         if ours != theirs:
             different.append(seed)

@@ -47,7 +47,8 @@ def compare_generated(seeds: range) -> int:
     count = 0
     for seed in seeds:
         program = write(random.Random(seed))
-        count += len(both(program, steps=seed % 2 == 1, identity=seed % 3 == 1).frames)
+        limits = Limits(seconds=600)  # an endless program is cut by another limit, however slow the machine
+        count += len(both(program, limits=limits, steps=seed % 2 == 1, identity=seed % 3 == 1).frames)
     return count
 
 
@@ -263,6 +264,37 @@ def test_objects_are_shown_alike(source: str, value_bytes: int) -> None:
     needs_c()
     trace = both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes), identity=True)
     assert len(trace.frames) > 8
+
+
+def any_value(rng: random.Random, nesting: int = 0) -> object:
+    """A value of any kind that the C core may write or cut by itself, of any length."""
+    count = rng.choice([0, 1, 2, 5, 20, 300])
+    makers = [
+        lambda: rng.randrange(-(10 ** rng.randrange(1, 25)), 10 ** rng.randrange(1, 25)),
+        lambda: "".join(rng.choice("ab'\"\\\né ") for _ in range(rng.choice([1, 3, 20, 60, 200]))),
+        lambda: "a" * rng.choice([1, 10, 40, 47, 48, 49, 50, 100]),
+        lambda: rng.random() * 10 ** rng.randrange(-5, 20),
+        lambda: rng.choice([None, True, b"x" * count, 7, 3j, range(count)]),
+        lambda: [any_value(rng, nesting + 1) for _ in range(count)],
+        lambda: [rng.randrange(1000) for _ in range(20 * count)],
+        lambda: tuple(any_value(rng, nesting + 1) for _ in range(min(count, 20))),
+        lambda: {rng.choice([i, str(i) * rng.randrange(1, 30)]): any_value(rng, nesting + 1) for i in range(count)},
+        lambda: {rng.randrange(10**6) for _ in range(20 * count)},
+        lambda: frozenset(str(rng.randrange(10**6)) for _ in range(count)),
+    ]
+    return rng.choice(makers[: 5 if nesting > 2 else None])()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_values_are_cut_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import builtins
+
+    needs_c()
+    rng = random.Random(seed)
+    monkeypatch.setattr(builtins, "cwm_values", [any_value(rng) for _ in range(8)], raising=False)
+    source = "def main():\n    import builtins\n    for value in builtins.cwm_values:\n        same = value\n"
+    for value_bytes in (32, 48, 60, 100, 333, 2_000):
+        both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes))
 
 
 def test_the_choice_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

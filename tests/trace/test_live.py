@@ -287,6 +287,22 @@ def test_somebody_elses_tracer_is_named_and_left_intact(module: Any) -> None:
     assert sys.gettrace() is None
 
 
+def test_coverage_is_named_and_left_intact(module: Any, tmp_path: Path) -> None:
+    coverage = pytest.importorskip("coverage", reason="coverage.py is not installed: pip install coverage")
+    measured = coverage.Coverage(data_file=str(tmp_path / "data"), config_file=False)
+    measured.start()
+    try:
+        if sys.gettrace() is None:
+            pytest.skip("this coverage.py measures by sys.monitoring, beside which a recording may run")
+        with pytest.raises(RecordError, match=r"coverage.py is tracing this thread.*--no-cov"):
+            Recording(SHOP).start()
+        module.total([1])
+    finally:
+        measured.stop()
+    _, lines, _, missing, _ = measured.analysis2(module.__file__)
+    assert {11, 12, 13, 14} <= set(lines) - set(missing)
+
+
 def test_a_tracer_that_takes_over_is_named_and_left_intact(module: Any) -> None:
     import bdb
 
@@ -320,6 +336,32 @@ def test_a_program_that_puts_the_tracer_back_is_recorded_on(module: Any) -> None
         sys.settrace(tracer)
         module.double(2)
     assert [episode.frames[-1].value for episode in recording.episodes] == ["4"]
+
+
+def test_a_recording_inside_a_recording(module: Any) -> None:
+    from opencwm.programs.program import Program
+    from opencwm.trace.recorder import record
+
+    def outer() -> int:
+        trace = record(Program("def f():\n    return 1\n", call="f()"))
+        count = len(trace.frames)
+        return count
+
+    with Recording(where(function="*outer")) as recording:
+        outer()
+    (episode,) = recording.episodes
+    assert [frame.event for frame in episode.frames][-3:] == ["line", "line", "return"]
+    assert episode.frames[-1].value == "6"
+
+
+def test_many_episodes_may_be_open_at_once(module: Any) -> None:
+    def down(n: int) -> int:
+        return 0 if n == 0 else 1 + down(n - 1)
+
+    with Recording(where(function="*down"), step_in=0.0) as recording:
+        assert down(300) == 300
+    assert len(recording.episodes) == 301
+    assert {len(episode.frames) for episode in recording.episodes} == {3}
 
 
 def test_an_error_in_the_taker_of_episodes_does_not_come_up_in_the_program(module: Any) -> None:

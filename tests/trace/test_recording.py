@@ -1,8 +1,10 @@
 """Recording as an operation: limits, what a program may do to the process, steps, errors, JSON lines."""
 
+import copy
 import gc
 import io
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -310,6 +312,19 @@ class _WithLine:
 
     def __init__(self, job: Program) -> None:
         self.context, self.entry, self.entry_line = job.context, job.entry, 1
+
+
+def test_a_trace_whose_frames_are_made_later_is_like_any_other() -> None:
+    recorded = record(program("def main():\n    x = [1]\n    return x\n"))
+    again = pickle.loads(pickle.dumps(recorded))
+    assert again == copy.deepcopy(recorded) == replace(recorded) == recorded
+    assert type(recorded.frames) is tuple and recorded.frames is recorded.frames
+    assert recorded == Trace(
+        recorded.context, recorded.entry_line, tuple(list(recorded.frames)), recorded.outcome, recorded.python
+    )
+    assert "locals={'x': '[1]'}" in repr(record(program("def main():\n    x = [1]\n    return x\n")))
+    with pytest.raises(AttributeError, match="a Trace has no attribute 'frame'"):
+        getattr(recorded, "frame")  # noqa: B009
 
 
 def test_frames_are_handed_on_as_they_come() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opencwm.programs.program import Program
 from opencwm.trace.frames import EVENTS, Frame, Outcome, Step, Trace
 from opencwm.trace.recorder import record
-from opencwm.trace.store import digest, pack, unpack
+from opencwm.trace.store import pack, unpack
 
 TEXTS = st.text(max_size=6)
 NAMES = st.sampled_from(["a", "b", "c", "x1"])
@@ -57,12 +57,6 @@ def test_lone_surrogates():
     assert unpack(pack(trace)) == trace
     odd = Trace("x = '\ud800'\n", 1, (), Outcome("return"), "3.11")
     assert unpack(pack(odd)) == odd
-
-
-def test_the_digest_is_that_of_the_content():
-    program = Program("def f(s):\n    return s\n", "f(1)")
-    assert digest(record(program)) == digest(record(program))
-    assert digest(record(program)) != digest(record(Program("def f(s):\n    return s\n", "f(2)")))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from opencwm.config import ConfigError, load, resolved
 from opencwm.train import checkpoint
 from opencwm.train.meter import read_log
-from opencwm.train.parallel import part_sizes, world
+from opencwm.train.parallel import World, part_sizes, world
 from opencwm.train.run import build_model, export
 from opencwm.train.settings import TrainConfig
 
@@ -151,6 +151,16 @@ def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         world(settings.parallel),
     ):
         pass
+
+
+def test_lanes_that_cannot_be_dealt_out_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "along", lambda self, name: (1, 3))
+    place = World(torch.device("cpu"))
+    assert place.lanes(6) == [2, 3]
+    with pytest.raises(
+        ConfigError, match=r"data.lanes \(4\) cannot be divided among 3 data-parallel processes: set data"
+    ):
+        place.lanes(4)
 
 
 def test_parts_cover_the_fused_matrices() -> None:

@@ -18,7 +18,7 @@ from opencwm.train.loop import train
 from opencwm.train.meter import read_log
 from opencwm.train.optim import Optimiser
 from opencwm.train.pack import Mixture
-from opencwm.train.run import build_model, export
+from opencwm.train.run import TrainingError, build_model, export
 from opencwm.train.settings import OptimiserSettings, StartSettings, TrainConfig
 from opencwm.train.state import StartError
 from opencwm.train.text import Compact, fingerprint
@@ -126,6 +126,28 @@ def test_a_checkpoint_of_another_tokenizer_is_refused(tmp_path: Path, first: Pat
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StartError, match="another tokenizer"):
         moments(copy, "fresh")
+
+
+def test_a_tokenizer_that_changed_under_a_run_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, "run.steps=2")
+    monkeypatch.setattr("opencwm.train.text.fingerprint", lambda names: f"{len(names)}-other")
+    with pytest.raises(StartError, match="another tokenizer"):
+        run(tmp_path, "run.steps=4")
+
+
+def test_weights_in_the_layout_of_hugging_face(tmp_path: Path) -> None:
+    plain = ["model.overrides.qk_norm=false", "model.overrides.conv_width=0", "run.steps=2"]
+    run(tmp_path / "run", *plain)
+    export(tmp_path / "run", tmp_path / "ours", dtype="float32")
+    export(tmp_path / "run", tmp_path / "hub", dtype="float32", layout="hub")
+    assert json.loads((tmp_path / "hub" / "config.json").read_text())["architectures"]
+    ours, theirs = (load_weights(tmp_path / layout)[0].state_dict() for layout in ("ours", "hub"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    losses, _ = run(tmp_path / "next", *plain, f'start.path="{tmp_path}/hub"')
+    assert len(losses) == 2
+    run(tmp_path / "small", "run.steps=1")
+    with pytest.raises(TrainingError, match="qk_norm, conv_width"):
+        export(tmp_path / "small", tmp_path / "none", layout="hub")
 
 
 def test_another_shape_is_refused(first: Path, tmp_path: Path) -> None:

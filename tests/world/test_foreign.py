@@ -29,7 +29,7 @@ from servers import serving, write_cwm_hub
 
 from opencwm.codec import cwm, llama3
 from opencwm.model import hf
-from opencwm.model.config import preset
+from opencwm.model.config import ModelConfig, preset
 from opencwm.model.fetch import cache_folder
 from opencwm.model.transformer import Transformer
 from opencwm.programs.program import Program
@@ -48,37 +48,45 @@ def truth():
     return cwm.carried(record(PROGRAM))
 
 
-def small(folder: Path) -> tuple[Transformer, llama3.Tokenizer]:
-    size = write_cwm_hub(folder)
-    shape = {"dim": 64, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "ffn_dim": 128}
-    config = preset("cwm-32b", vocab_size=size, max_positions=4096, local_window=256, **shape)
-    return Transformer(config, seed=0), llama3.load(folder / "tokenizer.model")
+def shape(vocabulary: int) -> ModelConfig:
+    sizes = {"dim": 64, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "ffn_dim": 128}
+    return preset("cwm-32b", vocab_size=vocabulary, max_positions=4096, local_window=256, **sizes)
 
 
 @pytest.fixture(scope="module")
 def random_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "random-cwm"
-    model, _ = small(folder)
-    hf.save(folder, model)
+    hf.save(folder, Transformer(shape(write_cwm_hub(folder)), seed=0))
     return folder
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory, truth):
-    """Weights that know one run by heart."""
+    """Weights that know one run by heart: learnt over its own few tokens, then put among the others, whose logit is 0."""
     folder = tmp_path_factory.mktemp("models") / "learnt-cwm"
-    model, tokenizer = small(folder)
-    ids = torch.tensor([cwm.encode(truth, tokenizer)])
+    size = write_cwm_hub(folder)
+    ids = cwm.encode(truth, llama3.load(folder / "tokenizer.model"))
+    used = sorted(set(ids))
+    model = Transformer(shape(len(used)), seed=0)
+    row = torch.tensor([[used.index(token) for token in ids]])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(400):
-        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1])[0], ids[0, 1:])
+    for _ in range(600):
+        logits = torch.nn.functional.pad(model(row[:, :-1])[0], (0, 1))
+        loss = torch.nn.functional.cross_entropy(logits, row[0, 1:])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if loss.item() < 0.02:
+        if loss.item() < 0.01:
             break
     assert loss.item() < 0.05
-    hf.save(folder, model)
+    weights = model.state_dict()
+    for name in ("embedding.weight", "output.weight"):
+        among = torch.zeros(size, weights[name].shape[1])
+        among[used] = weights[name]
+        weights[name] = among
+    whole = Transformer(shape(size), seed=0)
+    whole.load_state_dict(weights)
+    hf.save(folder, whole)
     return folder
 
 
@@ -137,7 +145,8 @@ def test_our_own_server(learnt, random_weights, truth):
         assert trace == truth
         assert all(prediction.probability > 0.3 for prediction in predictions)
     with serving(random_weights, name=str(random_weights)) as served:
-        assert predict(served.url, random_weights)[1].outcome.kind == "truncated"
+        run = predict(served.url, random_weights)[1]  # kept to legal frames, it may even end
+        assert not (run.outcome.reason or "").startswith("malformed")
 
 
 def test_transformers_serve(transformers_serve, learnt, random_weights, truth, tmp_path):

@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 import opencwm
-from opencwm.cli import corpus, debugging, documents, explaining, learning, mix, model, runs, sandbox, serving, training
+from opencwm.cli import (
+    ablation,
+    corpus,
+    debugging,
+    documents,
+    explaining,
+    learning,
+    mix,
+    model,
+    runs,
+    sandbox,
+    serving,
+    training,
+)
 from opencwm.cli.errors import INTERRUPTED, PROGRAM, SETUP, Unusable
 from opencwm.config import ConfigError
 from opencwm.programs.program import ProgramError
@@ -109,6 +122,8 @@ train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_
 train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
 train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
 app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
+
+app.command("ablate", epilog=_example("cwm ablate configs/ablation/tiny.toml"))(ablation.ablate)
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)

@@ -29,7 +29,10 @@ def traces(
         ),
     ] = None,
     suites: Annotated[
-        list[str] | None, typer.Option("--suite", metavar="PATH", help="A checkout: its own tests. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--suite", metavar="PATH", help="A checkout: its own tests, with ::FILE one file of them. Repeatable."
+        ),
     ] = None,
     contests: Annotated[
         list[str] | None, typer.Option("--contests", metavar="FILE", help="Contest problems. Repeatable.")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FRAMES = 10_000
 
 FileOrNone = Annotated[
-    str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="[FILE]", show_default=False)
+    str | None, typer.Argument(help="A Python file, or - for standard input.", metavar="FILE", show_default=False)
 ]
 
 

@@ -194,14 +194,15 @@ class Tracker:
         seen = set()
         for entry in reversed(reading.suspended):
             resumed = entry.lines & lines
-            if resumed and (entry.activation.name, resumed) not in seen:
+            owner = entry.activation.scope
+            foreign = owner is not None and not names <= set(owner.names)
+            if resumed and not foreign and (entry.activation.name, resumed) not in seen:
                 seen.add((entry.activation.name, resumed))
                 rest = tuple(other for other in reading.suspended if other is not entry)
                 spot = _Spot(entry.activation, resumed, top.depth + 1, _same)
                 new = self._push(entry.activation, resumed, "on", top)
                 # A suspended generator expression has bound what it loops over.
-                scope = entry.activation.scope
-                unlikely = scope is not None and scope.name.endswith("<genexpr>") and names <= set(scope.free)
+                unlikely = owner is not None and owner.name.endswith("<genexpr>") and names <= set(owner.free)
                 yield Reading(reading, spot, new, rest, reading.penalty + int(unlikely))
         for line in sorted(lines):
             for callee in self._started.get(line, ()):

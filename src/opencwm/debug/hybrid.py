@@ -178,7 +178,7 @@ class Computer:
         statement = self._statements.at(frame.line)
         if any(isinstance(node, OWN_FRAMES) for node in self._statements.own(statement)):
             raise Unknown("a comprehension has frames of its own")
-        evaluator = Evaluator(frame.locals, changing=True, results=results)
+        evaluator = Evaluator(frame.locals, changing=True, results=results, certain=True)
         if not results:
             for call in self._statements.program_calls(statement):
                 return self._call(here, call)
@@ -195,23 +195,26 @@ class Computer:
         names = self._statements.parameters(function)
         if len(call.args) != len(names) or call.keywords or self._only_call(here.frame) is not call:
             raise Unknown("arguments of another kind")
-        evaluator = Evaluator(here.frame.locals)
+        evaluator = Evaluator(here.frame.locals, certain=True)
         values = [evaluator.value(argument) for argument in call.args]
         if not all(isinstance(value, UNCHANGING) for value in values):
             raise Unknown("an argument that can change")
-        texts = {name: render(value, VALUE_BYTES) for name, value in zip(names, values, strict=True)}
+        texts = {name: _text(value) for name, value in zip(names, values, strict=True)}
         return Frame("call", function.lineno, function.name, here.frame.depth + 1, texts)
 
     def _execute(self, here: _Here, statement: ast.stmt, evaluator: Evaluator) -> Frame:
+        before = {name: copy.deepcopy(value_of(text)) for name, text in self._changeable(here, statement)}
         match statement:
             case ast.Return(value=value):
                 result = evaluator.value(value) if value is not None else None
-                return self._left(here, render(result, VALUE_BYTES))
+                return self._left(here, _text(result))
             case ast.If(test=test, body=body, orelse=orelse) | ast.While(test=test, body=body, orelse=orelse):
                 first = body_line(body)
-                if evaluator.value(test):
-                    return self._at(here, first, here.frame.locals)
-                return self._beyond(here, {first}, orelse, here.frame.locals)
+                holds = evaluator.value(test)  # which may change something: `while xs.pop()`
+                self._check_sharing(here, before, evaluator)
+                if holds:
+                    return self._at(here, first, self._locals(here, evaluator))
+                return self._beyond(here, {first}, orelse, self._locals(here, evaluator))
             case ast.For(target=target, body=body, orelse=orelse):
                 first = body_line(body)
                 items = self._items(here, statement)
@@ -219,7 +222,6 @@ class Computer:
                     return self._beyond(here, {first}, orelse, here.frame.locals)
                 evaluator.bind(target, items[0])
                 return self._at(here, first, self._locals(here, evaluator))
-        before = {name: copy.deepcopy(value_of(text)) for name, text in self._changeable(here, statement)}
         run_simple(statement, evaluator)
         self._check_sharing(here, before, evaluator)
         return self._beyond(here, set(), [], self._locals(here, evaluator))
@@ -240,7 +242,7 @@ class Computer:
                 count += 1
                 entry = before
         at_entry = self._frames[entry if count else here.number].locals
-        value = Evaluator(at_entry).value(loop.iter)
+        value = Evaluator(at_entry, certain=True).value(loop.iter)
         for node in ast.walk(loop.iter):
             if isinstance(node, ast.Name) and at_entry.get(node.id) != here.frame.locals.get(node.id):
                 if not isinstance(value, str | tuple | range):
@@ -280,8 +282,11 @@ class Computer:
         for name, value in evaluator.values.items():
             if name in evaluator.bound and name not in here.scope.names:
                 raise Unknown(f"{name} is not a local name")
-            if name in here.scope.names and (name in evaluator.bound or name in texts):
-                texts[name] = render(value, VALUE_BYTES)
+            if name not in here.scope.names or (name not in evaluator.bound and name not in texts):
+                continue
+            if name not in evaluator.bound and _alike(value_of(texts[name]), value):
+                continue  # it was only read
+            texts[name] = _text(value)
         for name in evaluator.deleted:
             texts.pop(name, None)
         order = {name: number for number, name in enumerate(here.scope.names)}
@@ -311,3 +316,22 @@ class Computer:
         if any(line != frame.line for line in here.scope.successors(frame.line) - here.scope.raised(frame.line).lines):
             raise Unknown("a finally or with goes on")
         return Frame("return", frame.line, frame.function, frame.depth, value=value)
+
+
+def _text(value: object) -> str:
+    """The repr text of a value. Raises Unknown where it shows the order of a set, which depends on how it was made."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, set | frozenset) and len(part) > 1:
+            raise Unknown("the order of a set is not known from its text")
+        if isinstance(part, dict):
+            parts += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            parts += part
+    return render(value, VALUE_BYTES)
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether two values would show the same text, the order of sets aside."""
+    return one == other if isinstance(one, set | frozenset) else repr(one) == repr(other)

@@ -72,6 +72,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "zip": lambda *a: list(zip(*a, strict=False)),
     "reversed": lambda value: list(reversed(value)),
 }
+ORDERLESS = frozenset(("len", "bool", "sorted", "min", "max", "any", "all", "set", "frozenset"))
+"""Functions whose result does not depend on the order of a set's items."""
+
 _TEXT = (
     "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower "
     "isnumeric isspace istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex "
@@ -120,7 +123,8 @@ class Evaluator:
     """Evaluates expressions on values, within a budget.
 
     `changing` allows methods that change their object, `results` has the values of calls that were made elsewhere,
-    `attributes` answers for attributes.
+    `attributes` answers for attributes. `certain` refuses what depends on the order of a set's items, which its text
+    does not tell.
     `values` holds the names used so far, `bound` and `deleted` which of them were given a value or taken away.
     """
 
@@ -131,6 +135,7 @@ class Evaluator:
         changing: bool = False,
         results: Mapping[ast.Call, Any] | None = None,
         attributes: Callable[[ast.Attribute], Any] | None = None,
+        certain: bool = False,
     ) -> None:
         self._texts = names
         self.values: dict[str, Any] = {}
@@ -139,6 +144,7 @@ class Evaluator:
         self.changing = changing
         self._results = results or {}
         self._attributes = attributes
+        self._certain = certain
         self._own: set[str] = set()
         self._left = STEPS
 
@@ -223,7 +229,9 @@ class Evaluator:
         found: list[Any] = []
         for node in nodes:
             if isinstance(node, ast.Starred):
-                found.extend(self._value(node.value))
+                items = self._value(node.value)
+                self._ordered(items)
+                found.extend(items)
             else:
                 found.append(self._value(node))
         return found
@@ -252,7 +260,14 @@ class Evaluator:
             left = right
         return result
 
+    def _ordered(self, *values: Any) -> None:
+        """Raise Unknown if the order of the items of a value matters and is not known."""
+        for value in values:
+            if self._certain and isinstance(value, set | frozenset) and len(value) > 1:
+                raise Unknown("the order of a set is not known from its text")
+
     def _formatted(self, value: Any, conversion: int, spec: str) -> str:
+        self._ordered(value)
         if any(int(run) > 1000 for run in "".join(c if c.isdigit() else " " for c in spec).split()):
             raise Unknown("a format of more than 1000 characters")
         convert: dict[int, Callable[[Any], str]] = {115: str, 114: repr, 97: ascii}
@@ -283,6 +298,7 @@ class Evaluator:
                 self.values[name] = value
                 self.bound.add(name)
             case ast.Tuple(elts=items) | ast.List(elts=items) if not any(isinstance(i, ast.Starred) for i in items):
+                self._ordered(value)
                 parts = list(value)
                 if len(parts) != len(items):
                     few = len(parts) < len(items)
@@ -304,6 +320,8 @@ class Evaluator:
             raise Unknown("key functions are not computed")
         match node.func:
             case ast.Name(id=name) if name in FUNCTIONS and not self.known(name):
+                if name not in ORDERLESS:
+                    self._ordered(*arguments, *keywords.values())
                 return self._bounded(_function(name, arguments, keywords))
             case ast.Attribute(value=target, attr=method):
                 return self._bounded(self._method(self._value(target), method, arguments, keywords))
@@ -319,6 +337,8 @@ class Evaluator:
                 raise Unknown("a text of more than 1000 characters")
             if method == "replace" and len(target) * max(1, max(map(len, arguments[:2]))) > 10 * ITEMS:
                 raise Unknown("too long a text")
+        if kind not in (set, frozenset) or method == "pop":
+            self._ordered(target, *arguments)
         result = getattr(target, method)(*arguments, **keywords)
         return list(result) if method in ("keys", "values", "items") else result
 

@@ -18,8 +18,12 @@ class Statements:
         self._at: defaultdict[int, list[ast.stmt]] = defaultdict(list)
         self._covered: defaultdict[int, int] = defaultdict(int)
         for node in ast.walk(tree):
-            for final in getattr(node, "finalbody", []):  # where it goes on depends on how it was entered
-                for line in range(final.lineno, (final.end_lineno or final.lineno) + 1):
+            # Where a `finally` goes on depends on how it was entered; a handler deletes its name when it is left.
+            unclear = getattr(node, "finalbody", [])
+            if isinstance(node, ast.ExceptHandler) and node.name is not None:
+                unclear = node.body
+            for inner in unclear:
+                for line in range(inner.lineno, (inner.end_lineno or inner.lineno) + 1):
                     self._covered[line] += 1
             if isinstance(node, ast.stmt):
                 self._at[node.lineno].append(node)

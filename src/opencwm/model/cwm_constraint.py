@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from opencwm.codec import cwm
@@ -118,11 +119,11 @@ class CwmConstraint:
             return self._special()
         if isinstance(node, _Value):
             legal = self._vocabulary.values.legal(json_values.shown(node.text))
-            mask_V = legal.mask_V.clone()
+            mask_V = legal.mask_V.copy()
             for text, tokens in legal.beyond.items():
                 if self._accepts(self._after_value(node), text):
                     mask_V[tokens] = True
-            return mask_V
+            return torch.from_numpy(mask_V)
         found: list[int] = []
         pieces = self._vocabulary.pieces
         for text, name in node.texts:

@@ -81,9 +81,9 @@ class Engine:
         if weights is None:
             weights = "bfloat16" if model.embedding.weight.dtype == torch.bfloat16 else "float32"
         self.max_tokens, self.max_batch = max_tokens, max_batch
-        self.chunk = min(chunk, max_tokens)
+        self.chunk = chunk
         self.runner = Runner(model, weights)
-        self._cache = self.runner.new_cache(max_batch + kept, max_tokens, chunk=self.chunk)
+        self._cache = self.runner.new_cache(max_batch + kept, max_tokens, chunk=min(chunk, max_tokens))
         self._held_SP = np.zeros((max_batch + kept, max_tokens), dtype=np.int32)  # the token ids that the cache holds
         self._used = [0] * (max_batch + kept)  # when a slot was last in use
         self._clock = 0

@@ -18,9 +18,9 @@ class GenerationError(RuntimeError):
 class Generation:
     """A continuation as it comes. Iterating gives its tokens, waiting for each; it may be iterated once.
 
-    `finish_reason` is None while it runs: then "stop" (a stop token, or a constraint with nothing left to allow),
-    "length", "cancelled" or "error". After "error", iterating raises GenerationError. `reused_tokens` counts tokens of
-    the prompt that were found in the cache.
+    `started`: it has a token. `finish_reason` is None while it runs: then "stop" (a stop token, or a constraint with
+    nothing left to allow), "length", "cancelled" or "error". After "error", iterating raises GenerationError.
+    `reused_tokens` counts tokens of the prompt that were found in the cache.
     """
 
     def __init__(self, prompt_tokens: int, listener: Callable[[Token | None], None] | None) -> None:
@@ -29,6 +29,7 @@ class Generation:
         self.finish_reason: FinishReason | None = None
         self.error: str | None = None
         self.cancelled = False
+        self.started = False  # the first token is there
         self._listener = listener
         self._queue: queue.SimpleQueue[Token | None] = queue.SimpleQueue()
 
@@ -51,6 +52,7 @@ class Generation:
 
     def give(self, token: Token | None) -> None:
         """For the engine: one more token, or the end."""
+        self.started = self.started or token is not None
         self._queue.put(token)
         if self._listener is not None:
             self._listener(token)

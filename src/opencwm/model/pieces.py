@@ -12,8 +12,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 _UNKNOWN, _DEAD = -2, -1
 
@@ -57,10 +55,10 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Legal:
-    """Tokens that are legal from a state: `mask_V` holds those that stay within the free text or end it exactly,
+    """Tokens that are legal from a state: `mask_V` (bool) has those that stay within the free text or end it exactly,
     `beyond` those that end it and go on, by how they go on."""
 
-    mask_V: Tensor
+    mask_V: np.ndarray
     beyond: dict[bytes, list[int]]
 
 
@@ -116,9 +114,9 @@ class Automaton:
             alive = following != _DEAD
             rows, at = rows[alive], following[alive]
             column += 1
-        mask_V = torch.zeros(pieces.count, dtype=torch.bool)
+        mask_V = np.zeros(pieces.count, dtype=np.bool_)
         if accepted:
-            mask_V[torch.from_numpy(pieces.tokens[np.concatenate(accepted)])] = True
+            mask_V[pieces.tokens[np.concatenate(accepted)]] = True
         return Legal(mask_V, beyond)
 
     def _number(self, state: Hashable) -> int:

@@ -12,6 +12,7 @@ Notable choices:
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -27,12 +28,12 @@ from types import CodeType
 from opencwm.programs.packages import Module, Package, parse
 from opencwm.trace.context import docstring_lines, first_line
 
-MOST_LINES = 2000
+MOST_LINES = 4000
+_LOADS = frozenset(("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__package__", "__annotations__"}
 _DYNAMIC = frozenset(
     ("getattr", "vars", "globals", "locals", "eval", "exec", "attrgetter", "methodcaller", "__getattr__")
 )
-_ANNOTATIONS = 0x1000000  # __future__.annotations.compiler_flag, of CPython 3.11 to 3.13
 
 
 class NotSelfContained(Exception):
@@ -340,22 +341,27 @@ def _loads(node: ast.stmt, postponed: bool) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            code = compile(module, "<piece>", "exec", flags=_ANNOTATIONS if postponed else 0, dont_inherit=True)
+            code = compile(
+                module,
+                "<piece>",
+                "exec",
+                flags=__future__.annotations.compiler_flag if postponed else 0,
+                dont_inherit=True,
+            )
     except (SyntaxError, ValueError, RecursionError):
         raise NotSelfContained("a piece does not compile on its own") from None
     return list(dict.fromkeys(_globals(code)))
 
 
 def _globals(code: CodeType) -> Iterator[str]:
-    bound_in_class = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
-    top = code.co_name == "<module>"
+    """Names that code and the code inside it look up in the module; in order, for `limit = limit` in a class body."""
+    bound: set[str] = set()
     for instruction in dis.get_instructions(code):
-        name = instruction.opname
-        if name == "LOAD_GLOBAL" or (name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")):
-            if name == "LOAD_GLOBAL" or top or instruction.argval not in bound_in_class:
-                yield str(instruction.argval)
-        elif name in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            yield str(instruction.argval)
+        name, value = instruction.opname, str(instruction.argval)
+        if name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL") or (name in _LOADS and value not in bound):
+            yield value
+        elif name == "STORE_NAME" and code.co_name != "<module>":
+            bound.add(value)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _globals(constant)

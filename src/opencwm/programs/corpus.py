@@ -3,14 +3,14 @@
 Notable choices:
 - `run_unit` is a pure function of the recipe and the unit: the same part whoever works it out, in whatever order.
 - A unit is small (the functions of a module, some problems, one test file): what is lost with a worker is little.
-- A run of a function is kept only if a second run was the same: nothing can be learnt from the time of day.
+- A run of a function, alone or from a test, is kept only if a second run was the same: nothing can be learnt from the
+  time of day.
 - Everything that is left out is counted by its reason.
 """
 
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,9 +37,9 @@ class Recipe:
     """What a corpus is made from.
 
     `functions` are packages (see `packages.find`) or modules of them (`toolz::toolz.itertoolz`), `suites` checkouts
-    whose tests are run, `contests` files of problems. `inputs` calls are tried per function (or tests per problem),
-    `keep` runs of it are kept. `library` also takes functions that import their own package. `modules` bounds the
-    modules per package, `problems` the problems per file.
+    whose tests are run (or `CHECKOUT::FILE`), `contests` files of problems. `inputs` calls are tried per function (or
+    tests per problem), `keep` runs of it are kept. `library` also takes functions that import their own package.
+    `modules` bounds the modules per package and the test files per suite, `problems` the problems per file.
     """
 
     functions: tuple[str, ...] = ()
@@ -102,8 +102,12 @@ def plan(recipe: Recipe) -> list[Unit]:
         count = count if recipe.problems is None else min(count, recipe.problems)
         for start in range(0, count, PROBLEMS_PER_UNIT):
             add("contests", where, f"from {start}", start, min(count, start + PROBLEMS_PER_UNIT))
-    for where in recipe.suites:
-        for path in suites.test_files(Path(where))[: recipe.modules]:
+    for source in recipe.suites:
+        where, _, only = source.partition("::")
+        files = suites.test_files(Path(where))
+        if only and only not in files:
+            raise HarvestError(f"{where} has no test file {only}: it has {', '.join(files[:8])}, ...")
+        for path in [only] if only else files[: recipe.modules]:
             add("suites", where, path)
     return units
 
@@ -213,14 +217,18 @@ def _contests(recipe: Recipe, unit: Unit, part: Part) -> None:
 
 
 def _suites(recipe: Recipe, unit: Unit, part: Part) -> None:
-    run = suites.run(
-        Path(unit.where), unit.part, seed=recipe.seed, step_in=recipe.step_in, seconds=recipe.suite_seconds
+    run, again = (
+        suites.run(Path(unit.where), unit.part, seed=recipe.seed, step_in=recipe.step_in, seconds=recipe.suite_seconds)
+        for _ in range(2)
     )
     part.counts.update(run.counts)
+    repeated = {episode.packed for episode in again.episodes}
     by_function: dict[str, list[suites.SuiteEpisode]] = {}
     for episode in run.episodes:
         part.counts["runs"] += 1
-        if (reason := unfit(episode.trace, episode.packed)) is not None:
+        if episode.packed not in repeated:
+            part.counts["runs left out: two runs differ"] += 1
+        elif (reason := unfit(episode.trace, episode.packed)) is not None:
             part.counts[f"runs left out: {reason}"] += 1
         else:
             by_function.setdefault(f"{episode.module}:{episode.function}", []).append(episode)
@@ -249,8 +257,3 @@ def brief(reason: str) -> str:
             detail = reason.partition(": ")[2].partition("(")[0] if start.startswith("the module") else ""
             return f"{start}{f' ({detail})' if detail.isidentifier() else ''}"
     return reason if len(reason) < 60 else reason[:57] + "..."
-
-
-def total(counts: Counter[str], prefix: str) -> int:
-    """The sum of all counts whose reason starts with a prefix."""
-    return sum(number for name, number in counts.items() if name.startswith(prefix))

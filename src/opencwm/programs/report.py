@@ -125,6 +125,8 @@ def mismatches(found: Verified) -> str:
         f"{found.seen:,} traces run again, {differing:,} differ; of {found.repeatable:,} whose source shows nothing "
         f"that changes from run to run, {repeatable:,} ({found.rate:.2%})"
     ]
+    lines += [f"{n:>9,} of {source} run again, {differ:,} differ" for source, (n, differ) in found.by_source.items()]
+    lines += [f"{number:>9,} not verified: {name}" for name, number in found.unverified.items()]
     for name, number in found.mismatches.most_common():
         lines.append(f"{number:>9,} {name}, as in {found.examples[name]}")
     return "\n".join(lines)
@@ -151,6 +153,10 @@ def _verified(found: Mapping[str, Any] | None) -> str:
         f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that "
         f"changes from run to run, {found['rate']:.2%}."
     )
+    for source, (count, differ) in found["by_source"].items():
+        text += f" Of {source}: {count:,} run again, {differ:,} differ."
+    for name, count in found["unverified"].items():
+        text += f" {count:,} could not be run again: {name}."
     rows = [
         (name, count, found["mismatches_repeatable"].get(name, 0), found["examples"].get(name, ""))
         for name, count in sorted(found["mismatches"].items(), key=lambda item: -item[1])

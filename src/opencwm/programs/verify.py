@@ -31,12 +31,15 @@ VERIFIED = "verified.json"
 @dataclass(slots=True)
 class Verified:
     """Counts of stored traces: `seen` and `repeatable` ones (nothing in the source tells that they would differ), and
-    of each the mismatches, by cause."""
+    of each the mismatches, by cause. `unverified` could not be had again for lack of time, and count as neither.
+    """
 
     seen: int = 0
     repeatable: int = 0
     mismatches: Counter[str] = field(default_factory=Counter)
     mismatches_repeatable: Counter[str] = field(default_factory=Counter)
+    unverified: Counter[str] = field(default_factory=Counter)
+    by_source: dict[str, list[int]] = field(default_factory=dict)  # run again, differing
     examples: dict[str, str] = field(default_factory=dict)
     when: str = ""
 
@@ -54,6 +57,8 @@ class Verified:
             "mismatches": dict(self.mismatches),
             "mismatches_repeatable": dict(self.mismatches_repeatable),
             "rate": self.rate,
+            "unverified": dict(self.unverified),
+            "by_source": self.by_source,
             "examples": self.examples,
         }
 
@@ -108,6 +113,10 @@ def _check_suite(store: Store, unit: int, rows: Sequence[dict[str, Any]], found:
     known = {episode.packed for episode in again.episodes}
     tests = {(episode.test, f"{episode.module}:{episode.function}") for episode in again.episodes}
     for row in rows:
+        if again.ended is not None and (row["origin"], row["function"]) not in tests:
+            found.seen += 1
+            found.unverified[f"its tests were cut off ({again.ended})"] += 1
+            continue
         cause = None
         if row["trace"] not in known:
             present = (row["origin"], row["function"]) in tests
@@ -118,6 +127,9 @@ def _check_suite(store: Store, unit: int, rows: Sequence[dict[str, Any]], found:
 def _count(row: dict[str, Any], cause: str | None, trace: Trace | None, found: Verified) -> None:
     found.seen += 1
     found.repeatable += row["repeatable"]
+    of_source = found.by_source.setdefault(row["source"], [0, 0])
+    of_source[0] += 1
+    of_source[1] += cause is not None
     if cause is None or trace is None:
         return
     shown = causes(trace.context)

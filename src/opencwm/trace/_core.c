@@ -1112,14 +1112,12 @@ static PyTypeObject EngineType = {
 
 /* ---- The type Tracer ---- */
 
-#define MOST_ENGINES 256
-
 typedef struct {
     PyObject_HEAD
     PyObject *route;              /* which engine records a call; NULL: `only`, if it is of `filename` and `globals` */
     PyObject *filename, *globals;
-    Engine *engines[MOST_ENGINES]; /* those that have a frame open, the innermost last */
-    int count;
+    Engine **engines;             /* those that have a frame open, the innermost last */
+    unsigned int count, room;
     InfoTable never;              /* code objects that are not recorded */
     unsigned int ticks;
 } Tracer;
@@ -1134,6 +1132,16 @@ code_of(PyFrameObject *frame)
 #else
     return frame->f_frame->f_code;
 #endif
+}
+
+static int
+push(Tracer *tracer, Engine *engine)
+{
+    if (grow((void **)&tracer->engines, tracer->count, &tracer->room, sizeof(Engine *)) < 0) {
+        return -1;
+    }
+    tracer->engines[tracer->count++] = (Engine *)Py_NewRef((PyObject *)engine);
+    return 0;
 }
 
 static int
@@ -1197,11 +1205,12 @@ called_anywhere(Tracer *tracer, PyFrameObject *frame)
         result = never(tracer, code);
     } else if (Py_IS_TYPE(answer, &EngineType)) {
         Engine *engine = (Engine *)answer;
-        int opens = tracer->count == 0 || tracer->engines[tracer->count - 1] != engine;
-        if (opens && tracer->count < MOST_ENGINES) {
-            tracer->engines[tracer->count++] = (Engine *)Py_NewRef(answer);
+        if (tracer->count == 0 || tracer->engines[tracer->count - 1] != engine) {
+            result = push(tracer, engine);
         }
-        result = enter_code(engine, code, frame);
+        if (result == 0) {
+            result = enter_code(engine, code, frame);
+        }
         if (engine->ended && tracer->count && tracer->engines[tracer->count - 1] == engine) {
             Py_DECREF(tracer->engines[--tracer->count]);
         }
@@ -1268,8 +1277,10 @@ tracer_of_file(PyTypeObject *type, PyObject *arguments)
         return NULL;
     }
     Tracer *tracer = (Tracer *)type->tp_alloc(type, 0);
+    if (tracer != NULL && push(tracer, (Engine *)engine) < 0) {
+        Py_CLEAR(tracer);
+    }
     if (tracer != NULL) {
-        tracer->engines[tracer->count++] = (Engine *)Py_NewRef(engine);
         tracer->filename = Py_NewRef(filename);
         tracer->globals = Py_NewRef(globals);
     }
@@ -1281,7 +1292,7 @@ tracer_traverse(Tracer *tracer, visitproc visit, void *arg)
 {
     Py_VISIT(tracer->route);
     Py_VISIT(tracer->globals);
-    for (int i = 0; i < tracer->count; i++) {
+    for (unsigned int i = 0; i < tracer->count; i++) {
         Py_VISIT(tracer->engines[i]);
     }
     return 0;
@@ -1304,6 +1315,7 @@ tracer_dealloc(Tracer *tracer)
     PyObject_GC_UnTrack(tracer);
     tracer_clear(tracer);
     Py_XDECREF(tracer->filename);
+    PyMem_Free(tracer->engines);
     table_free(&tracer->never);
     Py_TYPE(tracer)->tp_free(tracer);
 }

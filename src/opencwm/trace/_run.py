@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from opencwm.trace._stop import Stop, watch
-from opencwm.trace.core import Engine, Tracer
+from opencwm.trace.core import Engine, Tracer, put_back
 
 
 class Run:
@@ -59,12 +59,12 @@ class Run:
                     entry, self._entry = self._entry, None
                     self._tracer.start()
                     entry()
-                sys.settrace(previous)
+                put_back(previous)
                 if os.getpid() == self._process:
                     watch().leave(self)
                 return
             except Stop:
-                sys.settrace(previous)
+                put_back(previous)
             except BaseException as error:
-                sys.settrace(previous)
+                put_back(previous)
                 self._error = error

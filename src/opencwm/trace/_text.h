@@ -636,6 +636,91 @@ bytes_of(PyObject *text) /* of UTF-8 */
     return count;
 }
 
+/* ---- Cutting a long list, tuple or dict between its items: values.Renderer._join with `cut` ---- */
+
+#define PARTIAL 48 /* values._PARTIAL: with so much room an item is cut inside, which is left to Python */
+
+/* Write an item. 1: it fits `room`. 0: it does not, and no more are shown. -1: left to Python. */
+static int
+put_fitting(Text *text, PyObject *value, Py_ssize_t room)
+{
+    Py_ssize_t before = text->length;
+    if (room <= 0) {
+        return 0;
+    }
+    if (put_value(text, value, WALK_NESTING) < 0) {
+        int scalar = PyUnicode_CheckExact(value) && PyUnicode_IS_ASCII(value); /* all else that is short would fit */
+        return scalar && room < PARTIAL ? 0 : -1;
+    }
+    if (text->length - before <= room) {
+        return 1;
+    }
+    return room < PARTIAL ? 0 : -1;
+}
+
+static int
+put_cut_items(Text *text, PyObject *value, Py_ssize_t count)
+{
+    int is_dict = PyDict_CheckExact(value), is_list = PyList_CheckExact(value);
+    Py_ssize_t at = 0, shown = 0;
+    PyObject *key = NULL, *item = NULL;
+    for (; shown < count; shown++) {
+        if (is_dict ? !PyDict_Next(value, &at, &key, &item) : 0) {
+            return -1;
+        }
+        if (!is_dict) {
+            item = is_list ? PyList_GET_ITEM(value, shown) : PyTuple_GET_ITEM(value, shown);
+        }
+        Py_ssize_t before = text->length, rest = count - shown - 1;
+        char ending[32];
+        Py_ssize_t reserve = rest ? snprintf(ending, sizeof ending, ", ...+%zd", rest) : 0;
+        Py_ssize_t closing = !is_dict && !is_list && count == 1 ? 2 : 1;
+        Py_ssize_t room = text->limit - before - closing - (shown ? 2 : 0) - reserve - (is_dict ? 2 : 0);
+        int fits = shown && put(text, ", ", 2) < 0 ? 0 : 1;
+        if (fits && is_dict) {
+            Py_ssize_t start = text->length;
+            fits = put_fitting(text, key, room);
+            room -= text->length - start;
+            fits = fits == 1 && put(text, ": ", 2) < 0 ? 0 : fits;
+        }
+        fits = fits == 1 ? put_fitting(text, item, room) : fits;
+        if (fits < 0) {
+            return -1;
+        }
+        if (fits == 0) {
+            text->length = before;
+            break;
+        }
+    }
+    if (shown < count) {
+        char ending[40];
+        int size = snprintf(ending, sizeof ending, "%s...+%zd", shown ? ", " : "", count - shown);
+        return put(text, ending, size);
+    }
+    return 0;
+}
+
+static int
+put_cut(Text *text, PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    text->length = 0;
+    if (type == &PySet_Type && PySet_GET_SIZE(value) > text->limit) {
+        text->length = snprintf(text->buffer, text->room, "{...+%zd}", PySet_GET_SIZE(value));
+        return 0;
+    }
+    if (type != &PyList_Type && type != &PyTuple_Type && type != &PyDict_Type) {
+        return -1;
+    }
+    int is_dict = type == &PyDict_Type, is_list = type == &PyList_Type;
+    Py_ssize_t count = is_dict ? PyDict_GET_SIZE(value) : Py_SIZE(value);
+    if (put_char(text, is_dict ? '{' : is_list ? '[' : '(') < 0 || put_cut_items(text, value, count) < 0) {
+        return -1;
+    }
+    return is_dict ? put_char(text, '}') : is_list ? put_char(text, ']')
+        : count == 1 ? put(text, ",)", 2) : put_char(text, ')');
+}
+
 static PyObject *
 text_of_number(long long number)
 {
@@ -684,6 +769,10 @@ text_of(Text *text, PyObject *value)
             text->length = 0;
             put = put_value(text, value, WALK_NESTING);
         } while (put < 0 && text->missing != NULL && plan_missing(text));
+        if (put < 0 && put_cut(text, value) == 0) {
+            put = 0;
+            text->elided = 1;
+        }
         if (put == 0) {
             PyObject *result = PyUnicode_New(text->length, 127);
             if (result != NULL) {

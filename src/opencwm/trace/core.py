@@ -107,6 +107,14 @@ def _python(reason: str, *, fell_back: bool = False) -> Core:
     return Core("python", reason, module.Engine, module.Tracer, module.Tracer.of_file, fell_back)
 
 
+def put_back(tracer: Any) -> None:
+    """Make a trace function that was `sys.gettrace()` this thread's again."""
+    if type(tracer).__module__.startswith("opencwm.trace."):
+        tracer.start()  # `settrace` would have it wait for the next call
+    else:
+        sys.settrace(tracer)
+
+
 _loaded: tuple[Any, str] | None = None
 
 

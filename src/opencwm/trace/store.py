@@ -1,4 +1,4 @@
-"""A trace as compact bytes, for storing millions: `pack` and `unpack`, exact in both directions, and `digest`.
+"""A trace as compact bytes, for storing millions: `pack` and `unpack`, exact in both directions.
 
 Notable choices:
 - JSON, so that anything can read it: `{"format", "context", "entry_line", "python", "outcome", "texts", "frames"}`.
@@ -13,7 +13,6 @@ Notable choices:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -119,8 +118,3 @@ def _frame(record: Sequence[Any], texts: list[str], states: list[dict[str, str]]
         tuple(Step(steps[at], texts[steps[at + 1]]) for at in range(0, len(steps), 2)),
         tuple(tuple(texts[name] for name in group) for group in identity),
     )
-
-
-def digest(trace: Trace) -> str:
-    """SHA-256 of the trace's content, as 64 hexadecimal digits: equal for equal traces, on every machine."""
-    return hashlib.sha256(pack(trace)).hexdigest()

@@ -86,6 +86,7 @@ def _train(
     optimiser = Optimiser(model, config.optimiser)
     torch.manual_seed(run.seed)
     if saved:
+        state.same_tokens(saved.info["tokenizer"], saved.info["vocabulary"], opened.tokens, saved.path)
         state.read_model(saved, model, optimiser)
         state.restore_random(saved)
     elif config.start.path is not None:

@@ -113,7 +113,7 @@ def start(settings: StartSettings, model: Transformer, optimiser: Optimiser, tok
         saved = checkpoint.load(folder, print)
     if saved is None:
         raise StartError(f"{path} holds no weights ({CONFIG_FILE}), no run and no checkpoint: give one of these")
-    _same_tokens(saved.info.get("tokenizer"), saved.info.get("vocabulary"), tokens, saved.path)
+    same_tokens(saved.info.get("tokenizer"), saved.info.get("vocabulary"), tokens, saved.path)
     read_model(saved, model, optimiser if settings.optimiser == "carried" else None)
     return f"{saved.path} (step {saved.step})"
 
@@ -123,7 +123,7 @@ def _from_weights(path: Path, model: Transformer, tokens: Tokens) -> None:
         given, info = load_weights(path)
     except WeightsError as error:
         raise StartError(f"start.path: {error}") from None
-    _same_tokens(info.get("tokenizer"), given.config.vocab_size, tokens, path)
+    same_tokens(info.get("tokenizer"), given.config.vocab_size, tokens, path)
     theirs = dict(given.named_parameters())
     ours = dict(model.named_parameters())
     if theirs.keys() != ours.keys() and not any(".qkv.q." in name for name in ours):
@@ -156,8 +156,11 @@ def _part(whole: Tensor, sizes: Mapping[str, int], part: str) -> Tensor:
     return torch.split_with_sizes(whole, list(sizes.values()))[list(sizes).index(part)]
 
 
-def _same_tokens(fingerprint: Any, size: Any, tokens: Tokens, path: Path) -> None:
-    """Raises StartError unless `tokens` are those that weights were trained on, perhaps with more at the end."""
+def same_tokens(fingerprint: Any, size: Any, tokens: Tokens, path: Path) -> None:
+    """Raises StartError unless `tokens` are those that weights were trained on, perhaps with more at the end.
+
+    `fingerprint` and `size` are what was kept with the weights.
+    """
     if fingerprint is None:  # weights older than fingerprints: the size has to do
         same = size is None or size <= tokens.size
     else:

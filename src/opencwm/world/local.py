@@ -24,7 +24,7 @@ from opencwm.model.compact_constraint import Constraint
 from opencwm.model.runner import Runner
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
-from opencwm.model.weights import load_weights
+from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
 from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
@@ -65,6 +65,12 @@ class LocalWorld:
         if threads is not None:
             torch.set_num_threads(threads)
         folder = folder or SHIPPED
+        _, info = read_config(folder)
+        if "layout" in info or info.get("codec", "compact") != "compact":
+            raise WorldError(
+                f"{folder} holds a model of text, not of compact traces: give weights that `cwm train` made, or serve "
+                "this model (cwm serve) and name it with --world"
+            )
         model, info = load_weights(folder)
         tokens = info.get("context_tokens")
         return cls(

@@ -422,3 +422,19 @@ def test_the_token_is_needed(connect: Connect, file: Path) -> None:
     assert "token" in client.refused("launch", program=str(file))
     assert "token" in client.refused("attach", program=str(file), token="wrong")
     client.ask("launch", program=str(file), token="right")
+
+
+def test_the_extension_offers_what_launch_reads() -> None:
+    import json
+    import shutil
+    import subprocess
+
+    folder = Path(__file__).parents[3] / "editors" / "vscode"
+    package = json.loads((folder / "package.json").read_text())
+    [debugger] = package["contributes"]["debuggers"]
+    offered = set(debugger["configurationAttributes"]["launch"]["properties"])
+    assert offered == {"program", "call", "mode", "stopOnEntry", "stopAtEnd", "stopBelow", "trace", "port", "token"}
+    for configuration in json.loads((folder / "launch.json").read_text())["configurations"]:
+        assert configuration["type"] == debugger["type"] and set(configuration) <= offered | {"type", "request", "name"}
+    if shutil.which("node"):
+        subprocess.run(["node", "--check", str(folder / package["main"])], check=True)

@@ -115,7 +115,7 @@ class View {
       const from = other.parent === null ? null : lanes[other.parent];
       const part = from ? firstDifference(other, from) : -1;
       const about = `${other.title}${other.probability === null ? '' : ` (${percent(other.probability)})`}`;
-      const more = from ? `from frame ${other.fork}${part >= 0 ? `, differs at ${part}` : ', no difference so far'}` : `${other.known} frames`;
+      const more = from ? `from frame ${other.fork}${part >= 0 ? `, differs at ${part}` : ', no difference so far'}` : `${other.known} frame${other.known === 1 ? '' : 's'}`;
       const inner = branch(other.number);
       return make('li', {},
         make('button', { 'aria-current': other === lane ? 'true' : null, onclick: () => this.page.walk(other) }, about),

@@ -1,0 +1,39 @@
+"""`cwm ablate`: what each kind of data adds to a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opencwm.cli.progress import progress
+from opencwm.cli.training import failing
+
+
+def ablate(
+    config: Annotated[Path, typer.Argument(help="A TOML file with arms and the training of each.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Train and measure every arm with every seed; a table with intervals beside CWM's published one, and a plot.
+
+    Runs that are done are not done again: the same command goes on where it was.
+    """
+    from opencwm.config import load
+    from opencwm.evals.ablation import AblationConfig, draw
+    from opencwm.evals.ablation import ablate as run
+
+    settings = load(AblationConfig, config, overrides or [])
+    with failing(), progress("training") as say:
+        result = run(settings, say)
+    print(json.dumps(result.to_json(), indent=2) if as_json else result.table(), end="" if not as_json else "\n")
+    try:
+        draw(result, settings.folder / "ablation.png")
+    except ImportError:
+        typer.echo('no plot: pip install "opencwm[evals]"', err=True)
+    else:
+        typer.echo(f"plot: {settings.folder / 'ablation.png'}", err=True)
