@@ -89,7 +89,7 @@ def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
     _bound(resource.RLIMIT_CORE, 0)
     if inside:  # elsewhere it would count the user's other processes too
         _bound(resource.RLIMIT_NPROC, 2 * limits["processes"] + 16)  # we count; this stops what outruns us
-    child = os.posix_spawn(
+    return os.posix_spawn(
         program,
         message["argv"],
         message["env"],
@@ -98,9 +98,6 @@ def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
         setsigmask=[],
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
     )
-    with contextlib.suppress(OSError), open(f"/proc/{child}/oom_score_adj", "w") as file:
-        file.write("1000")  # rather the command than its warden
-    return child
 
 
 def _find(name: str, path: str) -> str:

@@ -20,9 +20,9 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT")
 
 
 class ProcessSandbox(LocalSandbox):
-    """A temporary folder and plain processes in it. Mounts become links, so a read-only one is refused by ValueError.
+    """A temporary folder and plain processes in it. Raises InfraError, and ValueError for mounts.
 
-    `disk_bytes` and `files` are not enforced here, and the network cannot be cut off: the caller must allow it.
+    `disk_bytes` and `files` are not enforced here, nor is the network cut off, whatever `network` says.
     """
 
     name = "process"
@@ -32,7 +32,7 @@ class ProcessSandbox(LocalSandbox):
         *,
         limits: Limits | None = None,
         mounts: Sequence[Mount] = (),
-        network: bool = True,
+        network: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         if mounts:

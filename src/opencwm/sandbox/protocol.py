@@ -234,7 +234,10 @@ class Sandbox(abc.ABC):
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
     ) -> Process:
-        """Start a command. `env` is added to the sandbox's own. Raises InfraError."""
+        """Start a command; to close what is returned, or to drop it, ends the command.
+
+        `env` is added to the sandbox's own, `cwd` is taken from `home`. Raises InfraError.
+        """
 
     @abc.abstractmethod
     def empty(self) -> Sandbox:
