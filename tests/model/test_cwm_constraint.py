@@ -225,7 +225,7 @@ def test_a_random_model_writes_only_readable_traces_and_jumping_saves_passes() -
             state = constraint(ids)
             if not jump:
                 state.forced = list  # type: ignore[method-assign, assignment]
-            sampling = Sampling(max_tokens=120, seed=seed, constraint=state, stop_ids=frozenset({cwm.END}))
+            sampling = Sampling(max_tokens=300, seed=seed, constraint=state, stop_ids=frozenset({cwm.END}))
             runs.append((ids, state, engine.submit(ids, sampling)))
         for ids, state, generation in runs:
             while generation.finish_reason is None:

@@ -262,7 +262,7 @@ def main():
 @pytest.mark.parametrize("value_bytes", [2_000, 150, 40])
 def test_objects_are_shown_alike(source: str, value_bytes: int) -> None:
     needs_c()
-    trace = both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes), identity=True)
+    trace = both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes, seconds=600), identity=True)
     assert len(trace.frames) > 8
 
 
@@ -294,7 +294,7 @@ def test_long_values_are_cut_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(builtins, "cwm_values", [any_value(rng) for _ in range(8)], raising=False)
     source = "def main():\n    import builtins\n    for value in builtins.cwm_values:\n        same = value\n"
     for value_bytes in (32, 48, 60, 100, 333, 2_000):
-        both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes))
+        both(Program(source, function="main"), limits=Limits(value_bytes=value_bytes, seconds=600))
 
 
 def test_the_choice_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

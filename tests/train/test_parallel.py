@@ -122,7 +122,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_weights_of_a_divided_run_are_whole(tmp_path: Path) -> None:
-    start(tmp_path, 2, "parallel.tensor=2")
+    start(tmp_path, 2, "parallel.tensor=2", f'export.folder="{tmp_path}/written"')
+    assert (tmp_path / "written" / "model.safetensors").exists()
     assert export(tmp_path, tmp_path / "weights", dtype="float32").step == 8
     saved = checkpoint.load(tmp_path / "checkpoints", print)
     assert saved is not None

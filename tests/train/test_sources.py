@@ -133,6 +133,7 @@ def test_traces_are_windows_of_the_codec(tmp_path: Path, how: str) -> None:
 def test_pull_requests_are_one_text_with_the_patch_last(tmp_path: Path) -> None:
     row = {"title": "T", "body": "B", "files": [{"path": "a.py", "content": "x = 1\n"}], "patch": "-x\n+y\n"}
     made = source("pulls", [lines(tmp_path / "a.jsonl", [row])], length=128)(0)
+    assert source("pulls", [str(tmp_path / "a.jsonl")], length=32)(0) == []  # cut, the patch would be lost
     assert text_of(made[0].ids) == "# T\n\nB\n\n=== a.py\nx = 1\n\n=== patch\n-x\n+y\n"
     assert (
         source("pulls", [table(tmp_path / "a.parquet", [row])], length=128)(0)[0].ids.tolist() == made[0].ids.tolist()

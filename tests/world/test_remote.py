@@ -299,3 +299,29 @@ def test_a_server_that_is_gone(tmp_path):
         run = world.run(COUNT)
     with pytest.raises(WorldError, match="is it running"):
         collect(run)
+
+
+def test_the_command_line(compact, tmp_path, monkeypatch):
+    """`cwm predict --world` prints what `--weights` prints."""
+    from typer.testing import CliRunner
+
+    from opencwm.cli.app import app
+
+    monkeypatch.setattr(decoder, "MAX_VALUE_TOKENS", 12)
+    path = tmp_path / "count.py"
+    path.write_text(COUNT.source)
+    base = ["predict", str(path), "--call", "f(2)", "--json", "--limit-frames", "5"]
+    answers = []
+    for options in (["--world", compact.url], ["--weights", str(compact.folder)]):
+        result = CliRunner().invoke(app, [*base, *options])
+        assert result.exit_code == 0, result.output
+        answers.append(json.loads(result.stdout)["predicted"]["frames"])
+    shown = [[(frame["event"], frame["line"], frame.get("locals")) for frame in frames] for frames in answers]
+    assert shown[0] == shown[1] and len(shown[0]) == 5
+    for options, code, says in (
+        (["--world", compact.url, "--weights", str(compact.folder)], 2, "exclude each other"),
+        (["--model", "x"], 2, "belong to --world"),
+        (["--world", "nonsense"], 3, "give http://HOST:PORT"),
+    ):
+        result = CliRunner().invoke(app, [*base, *options])
+        assert result.exit_code == code and says in result.stderr

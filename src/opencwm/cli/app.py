@@ -115,7 +115,7 @@ def _example(text: str) -> str:
 app.command("trace", epilog=_example("cwm trace examples/count_letters.py"))(runs.trace)
 app.command("predict", epilog=_example("cwm predict examples/count_letters.py --check"))(runs.predict)
 app.command("debug", epilog=_example("cwm debug examples/count_letters.py"))(debugging.debug)
-app.command("why", epilog=_example("cwm why tests/test_cart.py::test_total --git HEAD~1"))(explaining.why)
+app.command("why", epilog=_example("cwm why tests/test_config.py --git HEAD~1"))(explaining.why)
 app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
 
 train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)

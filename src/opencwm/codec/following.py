@@ -95,7 +95,8 @@ class Following:
             self.known = {}
         elif sighting.event in ("call", "line"):
             kept = {} if sighting.event == "call" else self.known
-            activations = {reading.spot.activation for reading in following if reading.spot is not None}
+            spots = [reading.spot for reading in following if reading.spot is not None]
+            activations = dict.fromkeys(spot.activation for spot in spots)  # likelier ones first
             owner = next(iter(activations), None)
             self.known = {name: who for name, who in kept.items() if who in activations}
             for activation in activations:

@@ -16,7 +16,7 @@ Notable choices:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -195,8 +195,7 @@ class Tracker:
         for entry in reversed(reading.suspended):
             resumed = entry.lines & lines
             owner = entry.activation.scope
-            foreign = owner is not None and not names <= set(owner.names)
-            if resumed and not foreign and (entry.activation.name, resumed) not in seen:
+            if resumed and _has(owner, names) and (entry.activation.name, resumed) not in seen:
                 seen.add((entry.activation.name, resumed))
                 rest = tuple(other for other in reading.suspended if other is not entry)
                 spot = _Spot(entry.activation, resumed, top.depth + 1, _same)
@@ -236,7 +235,7 @@ class Tracker:
         lines = self.lines_of[sighting.text]
         if follows is not None:
             lines &= frozenset().union(*map(follows, top.lines))
-        if lines:
+        if lines and _has(top.activation.scope, sighting.locals.keys()):
             spot = _Spot(top.activation, lines, top.depth, follows)
             new = self._push(top.activation, lines, "on", top.below)
             yield Reading(reading, spot, new, reading.suspended, reading.penalty)
@@ -322,6 +321,11 @@ class Tracker:
         future = (below.key if below is not None else -1, owner, lines, mode)
         key = self._keys.setdefault(future, len(self._keys))
         return Entry(activation, lines, mode, below, below.depth + 1 if below is not None else 0, key)
+
+
+def _has(scope: Scope | None, names: Set[str]) -> bool:
+    """Whether a frame of the scope can show these names; a class body can show any."""
+    return scope is None or scope.is_class or names <= set(scope.names)
 
 
 def _same(line: int) -> Lines:

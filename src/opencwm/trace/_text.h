@@ -31,7 +31,7 @@ typedef struct Plan {
     PyObject *fields;        /* of a dataclass: a tuple of names */
 } Plan;
 
-#define WALK_NESTING 12
+#define WALK_NESTING 40
 #define WALK_WORDS 8192
 #define SMALL_INTS 1024
 

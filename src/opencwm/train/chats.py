@@ -29,7 +29,7 @@ class LossRule:
 
 
 CHAT = LossRule()
-TRAJECTORY = LossRule(("assistant", "tool"), 0.5, True)
+TRAJECTORY = LossRule(("assistant", "tool"), 0.5)
 
 
 def encode(messages: Sequence[Mapping[str, Any]], tokens: Tokens, rule: LossRule, rng: random.Random) -> Weighted:

@@ -44,10 +44,10 @@ class SourceSettings:
     kind: assistant in chats, assistant and tool in trajectories. `observation_mask`: share of the tool messages that
     are not predicted all the same. `think_start_loss`: whether the model learns to open its reasoning by itself.
 
-    `longer`: a document longer than a row is split into rows, cut to one, or dropped; "" for the kind's own way (text
-    and code are split, the others cut). Traces in the compact codec are always windows. `context_loss`: predict the
-    source above a trace too. `max_frames`, `steps`: of recordings made while training: their longest run, and whether
-    they hold sub-expression values.
+    `longer`: a document longer than a row is split into rows, cut to one, or dropped; "" for the kind's own way: text
+    and code are split, pull requests dropped, the others cut. Traces in the compact codec are always windows.
+    `context_loss`: predict the source above a trace too. `max_frames`, `steps`: of recordings made while training:
+    their longest run, and whether they hold sub-expression values.
     """
 
     kind: Literal["mix", "write", "text", "code", "chats", "trajectories", "traces", "pulls"] = "mix"

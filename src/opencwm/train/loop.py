@@ -55,7 +55,13 @@ def train(
     with world(config.parallel) as place:
         if not place.first:
             console = Console(quiet=True)
-        return _train(config, resume, mixture, held_out_mixture, console or Console(highlight=False), place)
+        console = console or Console(highlight=False)
+        progress = _train(config, resume, mixture, held_out_mixture, console, place)
+    # Alone again: the checkpoint is read as a whole, by one process.
+    if place.first and config.export.folder is not None and progress.step >= config.run.steps:
+        export(config.run.folder, config.export.folder)
+        console.print(f"weights written to {config.export.folder}", markup=False, soft_wrap=True)
+    return progress
 
 
 def _train(
@@ -102,6 +108,11 @@ def _train(
         tensors = state.tensors(model, optimiser) | state.random_states()
         saves.save(progress.step, tensors, packer.state(), _info(config, progress, opened))
 
+    def count() -> None:
+        """Bring up to date what only the data-parallel processes together know."""
+        items, useful = place.sum(np.array([packer.items, meter.useful])).tolist()
+        progress.programs, progress.useful_tokens = items, progress.useful_tokens + useful
+
     meter = Meter(run, model.config, place, step=progress.step, console=console)
     pending: list[Update] = []
     saved_step = progress.step
@@ -132,8 +143,7 @@ def _train(
             progress.seconds += seconds
             meter.advance(progress.step, batch, seconds)
             if report_now:
-                counts = place.sum(np.array([packer.items, meter.useful]))
-                progress.programs, progress.useful_tokens = int(counts[0]), progress.useful_tokens + int(counts[1])
+                count()
                 meter.report(progress, figures, packer.skipped, factor)
             if evaluation is not None and (last or _due(progress.step, run.eval_every)):
                 found = evaluate(objective, evaluation, config, place)
@@ -145,12 +155,10 @@ def _train(
         if progress.step > saved_step:  # asked to stop
             if pending:
                 _read(pending, progress.step, config, place)
+                count()
             save()
             meter.say(f"stopped and saved after step {progress.step}: the same command goes on from there")
         saves.wait()
-    if place.first and config.export.folder is not None and progress.step >= run.steps:
-        export(run.folder, config.export.folder)
-        say(f"weights written to {config.export.folder}")
     return progress
 
 

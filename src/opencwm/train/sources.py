@@ -40,6 +40,8 @@ COLUMNS = {
     "traces": ("trace",),
     "pulls": ("title", "body", "files", "patch"),
 }
+LONGER = {"text": "split", "code": "split", "pulls": "drop"}
+"""What becomes of a document that is longer than a row; others are cut. Of a pull request the patch would be lost."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class FileSource:
         (ids, weights), room = found, self.room
         if len(ids) <= room:
             return [found] if ids else []
-        way = self.settings.longer or ("split" if self.settings.kind in ("text", "code") else "cut")
+        way = self.settings.longer or LONGER.get(self.settings.kind, "cut")
         if way == "drop":
             return []
         starts = range(0, len(ids), room) if way == "split" else (0,)
