@@ -153,9 +153,9 @@ def _verified(found: Mapping[str, Any] | None) -> str:
         f"({differing / max(1, found['seen']):.2%}); of {found['repeatable']:,} whose source shows nothing that "
         f"changes from run to run, {found['rate']:.2%}."
     )
-    for source, (count, differ) in found["by_source"].items():
+    for source, (count, differ) in found.get("by_source", {}).items():
         text += f" Of {source}: {count:,} run again, {differ:,} differ."
-    for name, count in found["unverified"].items():
+    for name, count in found.get("unverified", {}).items():
         text += f" {count:,} could not be run again: {name}."
     rows = [
         (name, count, found["mismatches_repeatable"].get(name, 0), found["examples"].get(name, ""))
