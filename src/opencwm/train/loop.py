@@ -53,12 +53,13 @@ def train(
     built.
     """
     with world(config.parallel) as place:
-        if not place.first:
+        first = place.first
+        if not first:
             console = Console(quiet=True)
         console = console or Console(highlight=False)
         progress = _train(config, resume, mixture, held_out_mixture, console, place)
     # Alone again: the checkpoint is read as a whole, by one process.
-    if place.first and config.export.folder is not None and progress.step >= config.run.steps:
+    if first and config.export.folder is not None and progress.step >= config.run.steps:
         export(config.run.folder, config.export.folder)
         console.print(f"weights written to {config.export.folder}", markup=False, soft_wrap=True)
     return progress
