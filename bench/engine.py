@@ -374,41 +374,36 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
-    sections: dict[str, list[dict[str, Any]]] = {}
     kind = "processor" if options.cpu_time else "wall"
+    folders = (None, *((options.model,) if options.model is not None else ()))
     title = f"decoding, threads: {options.threads}, {kind} time"
-    sections[title] = decoding(None, options, clock)
-    if options.model is not None:
-        sections[title] += decoding(options.model, options, clock)
-    sections["16 samples of one prompt, prompt included"] = [
-        row
-        for folder in (None, *((options.model,) if options.model else ()))
-        for row in samples(folder, options, clock)
-    ]
-    sections["frames of the shipped model"] = frames(options, clock)
+    show(title, [row for folder in folders for row in decoding(folder, options, clock)], options)
+    samples_title = "16 samples of one prompt, prompt included"
+    show(samples_title, [row for folder in folders for row in samples(folder, options, clock)], options)
+    show("frames of the shipped model", frames(options, clock), options)
     if options.llama3 is not None:
-        sections["forward passes on real runs, cwm codec"] = [passes(options.llama3, options)]
-    sections["keys and values at 131,072 tokens"] = [memory()]
-    for name, rows in sections.items():
-        if options.json:
-            for row in rows:
-                print(json.dumps({"section": name} | row))
-            continue
-        table = Table(title=name)
-        for column in rows[0]:
-            table.add_column(column.replace("_", " "), justify="right")
+        show("forward passes on real runs, cwm codec", [passes(options.llama3, options)], options)
+    show("keys and values at 131,072 tokens", [memory()], options)
+
+
+def show(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print one section as soon as it is measured."""
+    if options.json:
         for row in rows:
-            table.add_row(
-                *(
-                    f"{v:,.3g}"
-                    if isinstance(v, float) and v < 1000
-                    else f"{v:,.0f}"
-                    if isinstance(v, float)
-                    else str(v)
-                    for v in row.values()
-                )
-            )
-        Console(width=140).print(table)
+            print(json.dumps({"section": name} | row), flush=True)
+        return
+    table = Table(title=name)
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*map(shown, row.values()))
+    Console(width=140).print(table)
+
+
+def shown(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":
