@@ -17,6 +17,7 @@ PUBLIC = {
     "Prediction",
     "Program",
     "ProgramError",
+    "Recording",
     "Step",
     "Trace",
     "World",

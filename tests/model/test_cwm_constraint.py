@@ -220,12 +220,12 @@ def test_a_random_model_writes_only_readable_traces_and_jumping_saves_passes() -
     for jump in (False, True):
         engine = Engine(model, max_tokens=1000, max_batch=4)
         runs = []
-        for seed, name in enumerate(("finally", "handled deep", "values", "nonlocal")):
+        for seed, name in enumerate(3 * ("finally", "handled deep", "values", "nonlocal")):
             ids = prompt(SOURCES[name])
             state = constraint(ids)
             if not jump:
                 state.forced = list  # type: ignore[method-assign, assignment]
-            sampling = Sampling(max_tokens=300, seed=seed, constraint=state, stop_ids=frozenset({cwm.END}))
+            sampling = Sampling(max_tokens=120, seed=seed, constraint=state, stop_ids=frozenset({cwm.END}))
             runs.append((ids, state, engine.submit(ids, sampling)))
         for ids, state, generation in runs:
             while generation.finish_reason is None:
@@ -235,7 +235,7 @@ def test_a_random_model_writes_only_readable_traces_and_jumping_saves_passes() -
             if not state.ended:
                 tokens = tokens[: len(tokens) - tokens[::-1].index(cwm.FRAME_SEP)] if state.frames else []
             assert len(cwm.decode(ids + tokens, tokenizer()).frames) == state.frames
-        assert sum(state.frames for _, state, _ in runs) > 4
+        assert sum(state.frames for _, state, _ in runs) > len(runs)
         per_token[jump] = engine.forward_passes / engine.generated_tokens
     assert per_token[True] < per_token[False]
 

@@ -123,4 +123,13 @@ class _Wrapper(ast.NodeTransformer):
                 return node
             case ast.AnnAssign() | ast.arguments():
                 return node
+            case ast.GeneratorExp() | ast.ListComp() | ast.SetComp() | ast.DictComp() if node.end_lineno != node.lineno:
+                # A condition on a line of its own: the interpreter gives the jump behind a wrapped one another line.
+                kept = [(clause, clause.ifs) for clause in node.generators]
+                for clause in node.generators:
+                    clause.ifs = []
+                super().generic_visit(node)
+                for clause, conditions in kept:
+                    clause.ifs = conditions
+                return node
         return super().generic_visit(node)
