@@ -176,6 +176,8 @@ class _Warden:
                     _kill(pid)
         else:
             return False
+        with contextlib.suppress(OSError):
+            _wire.send(self._connection, {"did": request[0]["do"]})
         return True
 
     def _crossed(self) -> tuple[str | None, bool]:

@@ -23,6 +23,7 @@ from opencwm.sandbox.protocol import Ending, InfraError, Limits, Process, Sandbo
 
 _CHUNK = 1 << 16
 _GRACE_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 """What a warden may be late before its sandbox is ended: it was stopped, or the machine is very busy."""
 
 
@@ -210,6 +211,7 @@ class LocalProcess(Process):
         self._queue = bytearray()
         self._closing = False
         self._killed = False
+        self._answer: tuple[dict[str, Any], list[int]] | None = None  # how it ended, heard while waiting for another
         self._deadline = monotonic() + limits.wall_seconds + _GRACE_SECONDS
         self._connection, theirs = socket.socketpair()
         stdin, self._stdin = os.pipe()
@@ -248,6 +250,9 @@ class LocalProcess(Process):
         if self._ending is not None:
             return None
         pieces: list[tuple[Stream, bytes]] = []
+        if self._answer is not None:
+            self._end(pieces)
+            return pieces
         wait = max(0.0, min(timeout, self._deadline - monotonic()))
         for key, _ in self._selector.select(wait):
             if key.fd == self._stdin:
@@ -262,9 +267,11 @@ class LocalProcess(Process):
 
     def interrupt(self) -> None:
         self._tell("interrupt")
+        self._await()
 
     def clear(self, seconds: float) -> None:
         self._tell("clear", seconds=seconds)
+        self._await()
 
     def kill(self) -> None:
         self._killed = True
@@ -280,6 +287,13 @@ class LocalProcess(Process):
     def _tell(self, what: str, **details: float) -> None:
         with contextlib.suppress(OSError):
             _wire.send(self._connection, {"do": what, **details})
+
+    def _await(self) -> None:
+        """Wait until the warden has done it: an interrupt under way would hit what comes next."""
+        if self._answer is None and select.select([self._connection], [], [], _ANSWER_SECONDS)[0]:
+            answer = _wire.receive(self._connection)
+            if answer is not None and "did" not in answer[0]:
+                self._answer = answer
 
     def _feed(self) -> None:
         """Write what standard input takes now."""
@@ -318,7 +332,9 @@ class LocalProcess(Process):
 
     def _end(self, pieces: list[tuple[Stream, bytes]]) -> None:
         """The warden has spoken or died: all writers are dead, so what the pipes hold is the rest."""
-        answer = _wire.receive(self._connection)
+        answer = self._answer or _wire.receive(self._connection)
+        if answer is not None and "did" in answer[0]:
+            return  # later than we waited for it
         if answer is None:
             if self._sandbox.expired:
                 self._ending = Ending(limit="lifetime")

@@ -146,7 +146,7 @@ class Process(abc.ABC):
 
     @abc.abstractmethod
     def interrupt(self) -> None:
-        """SIGINT to the command's process group."""
+        """SIGINT to the command's process group; sent when this returns."""
 
     @abc.abstractmethod
     def clear(self, seconds: float) -> None:

@@ -31,6 +31,7 @@ _START_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.3
 _ROUND_SECONDS = 0.1
 _ROUNDS = 5
+_SETTLE_SECONDS = 2.0
 _END_SECONDS = 30.0
 _FOREVER = 10**9
 
@@ -65,7 +66,10 @@ class Shell:
         # Sourced with its own copies of the streams (8 and 7 keep them): what it does to them ends with it.
         errors = "2>&8" if self._merged else "2>&7"
         line = f". /dev/fd/9 9<<<{_quoted(command)} </dev/null >&8 {errors} 7>&- 8>&-"
-        return self._turn(line, limits or self._sandbox.limits, on_output)
+        result = self._turn(line, limits or self._sandbox.limits, on_output)
+        if isinstance(result, LimitReached) and self._process is not None:
+            self._settle(self._process)
+        return result
 
     def close(self) -> None:
         """End the shell and all that it started."""
@@ -97,16 +101,27 @@ class Shell:
             why = result.stderr.decode("utf-8", "replace").strip()
             raise InfraError(f"cannot start bash in the sandbox: {why or result}; install bash there")
 
+    def _settle(self, process: Process) -> None:
+        """Have an interrupt taken that came when the command had ended already: it would end the next one instead.
+
+        Bash drops the line at which it is interrupted, so empty turns are tried until one comes back.
+        """
+        for _ in range(_ROUNDS):
+            mark = secrets.token_hex(16)
+            process.send(_marking(mark))
+            turn = _Turn(mark.encode(), self._sandbox.limits, None, self._rest)
+            self._rest = {"stdout": b"", "stderr": b""}
+            if turn.done_within(process, _SETTLE_SECONDS):
+                self._rest = {stream: marked.after for stream, marked in turn.marked.items()}
+                return
+        self.close()
+
     def _turn(self, line: str, limits: Limits, on_output: OnOutput | None) -> Result:
         """Have bash run a line, and wait until it is through. Raises InfraError."""
         process = self._process
         assert process is not None
         mark = secrets.token_hex(16)
-        process.send(
-            os.fsencode(
-                f"{line}\nprintf '%s%d:%s\\0' {mark} \"$?\" \"$PWD\"; printf '%s\\0' {mark} >&2\n",
-            )
-        )
+        process.send(os.fsencode(f"{line}\n") + _marking(mark))
         turn = _Turn(mark.encode(), limits, on_output, self._rest)
         try:
             ending = turn.follow(process)
@@ -192,6 +207,17 @@ class _Turn:
                 self._take(stream, data)
         return None
 
+    def done_within(self, process: Process, seconds: float) -> bool:
+        """Read until the marks have come; False if they do not in that time, or the shell has ended."""
+        deadline = self._started + seconds
+        while not all(marked.done for marked in self.marked.values()):
+            pieces = process.receive(max(0.0, deadline - monotonic()))
+            for stream, data in pieces or ():
+                self._take(stream, data)
+            if pieces is None or monotonic() >= deadline:
+                return False
+        return True
+
     def _take(self, stream: Stream, data: bytes) -> None:
         output = self.marked[stream].feed(data)
         if output and self._limit is None:
@@ -219,6 +245,11 @@ def _stopping(process: Process, started: float) -> Iterator[float]:
         process.interrupt()
         yield _ROUND_SECONDS
     process.kill()
+
+
+def _marking(mark: str) -> bytes:
+    """A line that tells the last exit code and the folder behind a mark, on both streams."""
+    return f"printf '%s%d:%s\\0' {mark} \"$?\" \"$PWD\"; printf '%s\\0' {mark} >&2\n".encode()
 
 
 def _quoted(command: str) -> str:
