@@ -65,7 +65,9 @@ def test_complete_and_true_for_written_programs(seed):
             assert all(f"{name} = `{value}`" in line for name, value in frame.locals.items())
         elif frame.event == "line":
             for name, value in frame.locals.items():
-                assert (f"{name} is now `{value}`" in line) == (open_[-1].get(name) != value)
+                assert (re.search(rf"\b{name} is now {re.escape(f'`{value}`')}", line) is not None) == (
+                    open_[-1].get(name) != value
+                )
             open_[-1] = frame.locals
             assert f"Line {frame.line} runs" in line
         else:

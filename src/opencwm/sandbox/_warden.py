@@ -23,6 +23,8 @@ from opencwm.sandbox import _confine, _wire, cgroups
 
 _TICK_SECONDS = 0.05
 _QUICK_TICK_SECONDS = 0.01
+_BURY_SECONDS = 0.05
+_ORPHANS = 256
 _TICKS_PER_SCAN = 20
 _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
@@ -129,6 +131,7 @@ class _Warden:
         self._child = child
         self._started = started
         self._deadline = started + self._limits["wall_seconds"]
+        self._over = False
         self.status = 0
         self.most = 1
 
@@ -158,8 +161,13 @@ class _Warden:
                 next_tick = now + max(
                     _QUICK_TICK_SECONDS if close else _TICK_SECONDS, _TICKS_PER_SCAN * (now - scan) if not close else 0
                 )
+                buried, until = 0, now + _BURY_SECONDS
                 while self._bury():
-                    pass
+                    buried += 1
+                    if time.monotonic() > until:  # a fork bomb makes more than one can bury
+                        if buried > max(_ORPHANS, 10 * self._limits["processes"]):
+                            return "processes"
+                        break
 
     def _obey(self) -> bool:
         """Do what the caller asks; False to end the command."""
@@ -188,7 +196,7 @@ class _Warden:
         memory = threads = 0
         for fields in tree.values():
             cpu += sum(map(int, fields[11:15])) / _CLOCK
-            threads += int(fields[17])
+            threads += int(fields[17]) if fields[0] != "Z" else 0  # a dead one waits to be buried, and runs nothing
             memory += int(fields[21]) * _PAGE
         self.most = max(self.most, threads)
         if cpu > self._limits["cpu_seconds"]:
@@ -216,33 +224,39 @@ class _Warden:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
+    def kill(self) -> None:
+        """SIGKILL to the command's group, while the command has not been buried: then the number may be another's."""
+        if not self._over:
+            _kill(-self._child)
+
     def buried(self, pid: int, status: int) -> None:
         if pid == self._child:
             self.status = status
+            self._over = True
 
 
 def end_children(warden: _Warden | None = None) -> None:
     """Kill all descendants of this process, those that are born meanwhile too, and wait for them."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        alive = False
+        if warden:
+            warden.kill()  # its group at once, without looking around: a fork bomb makes more than one can bury
+        until = time.monotonic() + _BURY_SECONDS
         try:
-            while True:
+            while time.monotonic() < until:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
-                    alive = True
                     break
                 if warden:
                     warden.buried(pid, status)
         except ChildProcessError:
             return
-        if alive:
-            tree = _below(os.getpid())
-            for group in {int(fields[2]) for fields in tree.values()} - {0, os.getpgrp()}:
-                _kill(-group)  # a whole group at once: one by one, a fork bomb would outrun us
-            for pid in tree:
-                _kill(pid)
-            select.select([], [], [], 0.0005)
+        tree = _below(os.getpid())
+        for group in {int(fields[2]) for fields in tree.values()} - {0, os.getpgrp()}:
+            _kill(-group)  # a whole group at once: one by one, a fork bomb would outrun us
+        for pid in tree:
+            _kill(pid)
+        select.select([], [], [], 0.0005)
 
 
 def _below(root: int) -> dict[int, list[str]]:

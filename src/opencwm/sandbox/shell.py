@@ -240,10 +240,10 @@ def _stopping(process: Process, started: float) -> Iterator[float]:
     """Ever harder ways to end a command that began at `started`; gives the seconds to wait after each."""
     process.interrupt()
     yield _PATIENCE_SECONDS
-    for _ in range(_ROUNDS):  # a loop may start the next before it can be interrupted
+    for attempt in range(_ROUNDS):  # a loop may start the next before it can be interrupted
         process.clear(monotonic() - started)
         process.interrupt()
-        yield _ROUND_SECONDS
+        yield _ROUND_SECONDS * 2**attempt  # a busy machine needs longer
     process.kill()
 
 
