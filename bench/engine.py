@@ -268,8 +268,8 @@ def frames(options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
             start = clock()
             for trace in traces:
                 given = Trace(trace.context, trace.entry_line, (), Outcome("truncated", "unfinished"), trace.python)
-                ids = Encoder(given).window(0, 0, ending=False).ids
-                state = _Counted(Constraint(Reader.from_prompt(ids)), jump)
+                ids = Encoder(given, model.config.vocab_size).window(0, 0, ending=False).ids
+                state = _Counted(Constraint(Reader.from_prompt(ids, model.config.vocab_size)), jump)
                 wanted = Sampling(
                     max_tokens=min(400, room - len(ids)),
                     temperature=0,
