@@ -11,6 +11,9 @@
 - The frame's locals are read out of the interpreter's own structure, which is why this file is built for one minor
   version and includes its internal headers.
 
+It is long because it is one hot path, compiled as one unit so that the compiler can inline it; what writes text and
+keeps records has a header of its own.
+
 The comments name the Python functions that they mirror. Everything rare is left to Python: class bodies, exceptions'
 texts, what a code object's instructions mean (_bytecode.py). */
 

@@ -10,6 +10,7 @@ Notable choices:
 - Recording ends when the entry's activation ends: clearing its locals may still run code.
 - An exception held by the recorder would live on in the program (frames, generators, `__del__`), so only its id and
   text are kept.
+- It is longer than most files here, for it is one state machine, and the specification of the core in C.
 """
 
 from __future__ import annotations
