@@ -13,6 +13,8 @@ VERBOSE ?=
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install $(if $(VERBOSE),,--quiet --quiet) \
 	--constraint constraints.txt --editable
 FAILED := { echo 'Installing failed; pip says why above. Once mended, run make again (VERBOSE=1 shows all of it).' >&2; exit 1; }
+# A test that hangs fails after five minutes, with the stacks of all threads, instead of holding everything up.
+HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 RIGHT := examples/shout.py --call "shout('abc')"
 WRONG := examples/rotate.py --call "rotate([3, 1, 4, 1], 2)"
 
@@ -43,7 +45,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@echo '== fast test suite (about two minutes on two cores; `pytest -m slow` runs the rest)'
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(HANGS) $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/test_style.py $(ARGS)

@@ -1,6 +1,6 @@
 """The keeper: one process per sandbox, outside of its pid namespace, so that nothing inside can see or signal it.
 
-It starts bubblewrap, whose only process inside is a shell that waits (pid 1, which the kernel shields from signals of
+It starts bubblewrap, whose only process inside waits for its input's end (pid 1, which the kernel shields from signals of
 its own namespace); joins the namespaces; confines itself; and then forks a warden (`_warden.py`) per command.
 Everything in the sandbox dies with pid 1; pid 1 with its standard input or with bubblewrap; bubblewrap with the keeper;
 and the keeper with its control socket, with the process that opened the sandbox, or when the lifetime is over.
@@ -20,8 +20,9 @@ from typing import Any
 
 from opencwm.sandbox import _confine, _warden, _wire, cgroups, seccomp
 
-# SIGCHLD ignored: the kernel buries orphans. The line says that the mounts stand.
-HOLDER = 'trap "" CHLD; echo; while read -r line; do :; done'
+# The line says that the mounts stand. Then a program that only its input's end ends: a shell's `read` is interrupted by
+# SIGCHLD, which pid 1 gets when somebody in the sandbox kills a warden and its orphan ends.
+HOLDER = "echo; exec cat"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _OWN_PROCESSES = 16  # of the keeper's, beside those that the limit is about
@@ -174,7 +175,12 @@ class _Keeper:
                 request = _wire.receive(control)
                 if request is None:
                     return
-                self._guard(*request, closing=[control.fileno(), owner])
+                if "ask" not in request[0]:
+                    self._guard(*request, closing=[control.fileno(), owner])
+                elif inside and select.select([self._bubblewrap], [], [], 0)[0]:
+                    return  # it ended between the poll and the question
+                else:
+                    _wire.send(control, {"stands": True})
 
     def _guard(self, message: dict[str, Any], descriptors: list[int], *, closing: list[int]) -> None:
         """Fork a warden for a command."""

@@ -176,9 +176,22 @@ class LocalSandbox(Sandbox):
         """Whether `close` was called, by a caller or because the sandbox could not be trusted any more."""
         return self._closed
 
-    def gone(self) -> bool:
-        """Whether the keeper has died."""
-        return bool(select.select([self._control], [], [], 0)[0])
+    def stands(self) -> bool:
+        """Ask the keeper whether the sandbox is whole: False if it does not answer.
+
+        Its socket alone cannot tell: when the keeper or bubblewrap is killed, wardens may die before it closes.
+        """
+        with self._lock:
+            if self._closed:
+                return False
+            try:
+                _wire.send(self._control, {"ask": "stands"})
+                self._control.settimeout(_ANSWER_SECONDS)
+                return _wire.receive(self._control) is not None
+            except OSError:
+                return False
+            finally:
+                self._control.settimeout(None)
 
     @property
     def expired(self) -> bool:
@@ -336,17 +349,16 @@ class LocalProcess(Process):
         if answer is not None and "did" in answer[0]:
             return  # later than we waited for it
         if answer is None:
+            stands = self._sandbox.stands()
             if self._sandbox.expired:
                 self._ending = Ending(limit="lifetime")
-            elif self._sandbox.closed:
-                self._ending = Ending(signal=9)
-            elif self._sandbox.gone():
-                self._ending = Ending(signal=9)
-                raise InfraError(self._sandbox.why_gone())
             else:
-                # Killed by its own command, which may live on as an orphan: nothing in this sandbox can be trusted.
                 self._ending = Ending(signal=9)
-                self._sandbox.close()
+                if stands:
+                    # Killed by its own command, which may live on as an orphan: nothing in here can be trusted.
+                    self._sandbox.close()
+                elif not self._sandbox.closed:
+                    raise InfraError(self._sandbox.why_gone())
         else:
             facts = answer[0]
             usage = Usage(
