@@ -241,10 +241,11 @@ def test_what_is_under_way_is_finished_and_the_rest_told(tmp_path):
             body = {"prompt": "x", "max_tokens": tokens, "ignore_eos": True}
             results.append((tokens, post(served, body)))
 
-        threads = [threading.Thread(target=ask, args=(n,)) for n in (50, 1900)]
+        threads = [threading.Thread(target=ask, args=(n,)) for n in (1900, 50)]
         for thread in threads:
             thread.start()
-        until(lambda: served.engine.running == 2)
+            until(lambda: served.engine.running or results)
+        until(lambda: served.engine.running == 2 or 50 in dict(results))  # on a busy machine the short one may be over already
     for thread in threads:
         thread.join()
     answers = dict(results)
