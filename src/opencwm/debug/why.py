@@ -96,7 +96,8 @@ def run_test(test: str, *, folder: Path, path: tuple[Path, ...] = ()) -> TestRun
     """
     with tempfile.TemporaryDirectory(prefix="cwm-why-") as traces:
         command = [sys.executable, "-m", "pytest", test, "-q", "--no-header", "-p", "no:cacheprovider"]
-        command += ["-p", "opencwm.trace.pytest_plugin", "--cwm-traces", traces, "--cwm-step-in", "1"]
+        # With "=": pytest would take a folder that stands alone for one of the tests', and look for their common root.
+        command += ["-p", "opencwm.trace.pytest_plugin", f"--cwm-traces={traces}", "--cwm-step-in", "1"]
         command += ["--cwm-per-function", "1000", "--cwm-per-test", "1000"]
         environment = dict(os.environ)
         if path:

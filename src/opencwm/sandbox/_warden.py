@@ -26,6 +26,7 @@ _QUICK_TICK_SECONDS = 0.01
 _BURY_SECONDS = 0.05
 _ORPHANS = 256
 _TICKS_PER_SCAN = 20
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -98,7 +99,7 @@ def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
         file_actions=[(os.POSIX_SPAWN_DUP2, there, here) for here, there in enumerate(streams)],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
+        setsigdef=_SIGNALS,  # whatever our own starter ignored: `nohup` ignores SIGHUP, `&` in a script SIGINT
     )
 
 

@@ -34,6 +34,7 @@ from opencwm.trace.recorder import RecordError
 from opencwm.trace.store import pack
 
 NAME = "cwm-traces"
+_OURS = os.path.dirname(__file__) + os.sep if __name__ == "opencwm.trace.pytest_plugin" else __file__
 _NOT_THE_PROJECT = frozenset(("site-packages", "dist-packages", "tests", "test", "testing", ".tox", ".venv", "venv"))
 
 
@@ -163,7 +164,7 @@ class Plugin:
 
 
 class Project(Predicate):
-    """Code below a folder that is neither a test nor installed there."""
+    """Code below a folder that is neither a test nor installed there, nor the recorder."""
 
     __slots__ = ("_root",)
 
@@ -171,7 +172,7 @@ class Project(Predicate):
         self._root = root.rstrip(os.sep) + os.sep
 
     def __call__(self, call: Call) -> bool:
-        if not call.file.startswith(self._root):
+        if not call.file.startswith(self._root) or call.file.startswith(_OURS):
             return False
         *folders, name = call.file[len(self._root) :].split(os.sep)
         if name == "conftest.py" or name.startswith("test_") or name.endswith("_test.py"):
