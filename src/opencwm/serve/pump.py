@@ -3,7 +3,7 @@
 Notable choices:
 - Tokens cross over in batches: the engine's thread puts them down, and wakes the loop only if it is not yet on its way.
 - A reply that nobody wants any more is cancelled in the engine, so its place is free after the next step.
-- A step that does not end (a fault of a constraint or of the device) cannot be cancelled: closing waits `PATIENCE` seconds
+- A step that does not end (a fault of a constraint or the device) cannot be cancelled: closing waits `PATIENCE` seconds
   for it, says so, and leaves the thread, which does not keep the process alive.
 - After `FAILURES` replies in a row that the engine had to give up the server calls itself unhealthy.
 """
