@@ -7,6 +7,7 @@ forward passes, the batching and the server are the real ones.
 from __future__ import annotations
 
 import base64
+import faulthandler
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +120,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[Served]:
     listening = running.listen("127.0.0.1", 0)
     ready = threading.Event()
     server = running.server(loaded.app, grace=1, ready=ready.set)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
         assert ready.wait(30)
@@ -128,7 +129,10 @@ def serving(folder: Path, **settings: Any) -> Iterator[Served]:
             yield served
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(60)
+        if thread.is_alive():
+            faulthandler.dump_traceback()
+            pytest.fail("the server does not come to an end: the stacks of all threads are above")
 
 
 def folder_of(path: Path, write: Callable[[Path], int], **shape: Any) -> Path:

@@ -23,6 +23,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,7 @@ class Engine:
         self._waiting: deque[_Sequence] = deque()
         self._arrived: queue.SimpleQueue[_Sequence] = queue.SimpleQueue()
         self._wake = threading.Event()
-        self._new_weights: tuple[Transformer, threading.Event] | None = None
+        self._ended = False  # `run` has returned
         self.forward_passes = 0
         self.generated_tokens = 0
         self.prompt_tokens = 0
@@ -147,18 +148,39 @@ class Engine:
         generation = Generation(len(prompt), listener)
         self._arrived.put(_Sequence(list(prompt), sampling, generation, sampling.generator()))
         self._wake.set()
+        if self._ended:
+            self._refuse_arrivals()
         return generation
 
     def run(self, stop: threading.Event) -> None:
-        """Step until `stop` is set; sequences that are then unfinished end as cancelled."""
+        """Step until `stop` is set; sequences that are then unfinished, and later ones, end as cancelled."""
+        self._ended = False
         while not stop.is_set():
             self._wake.clear()
-            if not self.step():
+            try:
+                busy = self.step()
+            except Exception as error:  # a fault of ours: who waits for a token must not wait for ever
+                self._give_up(f"the engine failed: {error}")
+                busy = True
+            if not busy:
                 self._wake.wait(0.05)
-        self._take_arrivals()
-        for sequence in (*self._running, *self._waiting):
-            sequence.generation.cancel()
-        self.step()
+        self._ended = True
+        self._give_up(None)
+        self._refuse_arrivals()
+
+    def _give_up(self, error: str | None) -> None:
+        """End all sequences: cancelled, or with an error."""
+        reason: FinishReason = "cancelled" if error is None else "error"
+        for sequence in list(self._running):
+            self._finish(sequence, reason, error)
+        while self._waiting:
+            self._end(self._waiting.popleft(), reason, error)
+
+    def _refuse_arrivals(self) -> None:
+        """End what was submitted and never taken: by whichever thread comes first."""
+        with suppress(queue.Empty):
+            while True:
+                self._end(self._arrived.get_nowait(), "cancelled")
 
     def replace_weights(self, model: Transformer) -> None:
         """Use another model of the same shape from the next step on; all that is cached is forgotten.
@@ -201,11 +223,9 @@ class Engine:
         return True
 
     def _take_arrivals(self) -> None:
-        while True:
-            try:
+        with suppress(queue.Empty):
+            while True:
                 self._waiting.append(self._arrived.get_nowait())
-            except queue.Empty:
-                return
 
     def _drop_cancelled(self) -> None:
         for sequence in [s for s in self._running if s.generation.cancelled]:

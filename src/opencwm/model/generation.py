@@ -55,4 +55,8 @@ class Generation:
         self.started = self.started or token is not None
         self._queue.put(token)
         if self._listener is not None:
-            self._listener(token)
+            try:
+                self._listener(token)
+            except Exception:  # whoever listened is gone; the engine's other sequences are not
+                self._listener = None
+                self.cancelled = True

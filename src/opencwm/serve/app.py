@@ -69,8 +69,10 @@ def build(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         pump.start()
-        yield
-        await pump.close()
+        try:
+            yield
+        finally:
+            await pump.close()
 
     async def health(request: Request) -> Response:
         well = pump.failures < FAILURES

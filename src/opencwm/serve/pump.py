@@ -3,12 +3,15 @@
 Notable choices:
 - Tokens cross over in batches: the engine's thread puts them down, and wakes the loop only if it is not yet on its way.
 - A reply that nobody wants any more is cancelled in the engine, so its place is free after the next step.
+- A step that does not end (a fault of a constraint or the device) cannot be cancelled: closing waits `PATIENCE` seconds
+  for it, says so, and leaves the thread, which does not keep the process alive.
 - After `FAILURES` replies in a row that the engine had to give up the server calls itself unhealthy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +22,8 @@ from opencwm.model.sampling import Sampling, Token
 from opencwm.serve.errors import RequestError
 
 FAILURES = 3
+PATIENCE = 10.0
+log = logging.getLogger("opencwm.serve")
 
 
 class Reply:
@@ -87,10 +92,12 @@ class Pump:
         self._thread.start()
 
     async def close(self) -> None:
-        """Give up what is under way and end the thread."""
+        """Give up what is under way and end the thread, if its step ends."""
         self.closing = True
         self._stop.set()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, PATIENCE)
+        if self._thread.is_alive():
+            log.error("the engine is still in a step after %g seconds: left behind", PATIENCE)
 
     def submit(self, wanted: Sequence[tuple[Sequence[int], Sampling]]) -> list[Reply]:
         """Begin replies, all or none. Raises RequestError: 429 when there is no room for them, 400 for bad prompts."""
