@@ -245,7 +245,8 @@ def test_what_is_under_way_is_finished_and_the_rest_told(tmp_path):
         for thread in threads:
             thread.start()
             until(lambda: served.engine.running or results)
-        until(lambda: served.engine.running == 2 or 50 in dict(results))  # on a busy machine the short one may be over already
+        # On a busy machine the short one may be over already.
+        until(lambda: served.engine.running == 2 or 50 in dict(results))
     for thread in threads:
         thread.join()
     answers = dict(results)

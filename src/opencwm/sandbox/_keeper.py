@@ -1,7 +1,7 @@
 """The keeper: one process per sandbox, outside of its pid namespace, so that nothing inside can see or signal it.
 
-It starts bubblewrap, whose only process inside waits for its input's end (pid 1, which the kernel shields from signals of
-its own namespace); joins the namespaces; confines itself; and then forks a warden (`_warden.py`) per command.
+It starts bubblewrap, whose only process inside waits for its input's end (pid 1, which the kernel shields from signals
+of its own namespace); joins the namespaces; confines itself; and then forks a warden (`_warden.py`) per command.
 Everything in the sandbox dies with pid 1; pid 1 with its standard input or with bubblewrap; bubblewrap with the keeper;
 and the keeper with its control socket, with the process that opened the sandbox, or when the lifetime is over.
 """
