@@ -88,7 +88,7 @@ def test_what_is_asked_of_the_engine():
     assert host["SecurityOpt"] == ["no-new-privileges"] and host["AutoRemove"] and body["User"] == "1000:1000"
     assert host["Memory"] == host["MemorySwap"] == 110 << 20 and host["PidsLimit"] == 11
     assert host["Binds"] == ["/usr/lib:/l:ro", "/var:/v:rw"] and body["Env"] == ["A=b"]
-    assert host["Tmpfs"]["/box"] == "size=5242880,nr_inodes=50,mode=1777,exec"
+    assert host["Tmpfs"]["/box"] == "size=5242880,mode=1777,exec,nr_inodes=50"
     assert specification(limits, [], True, {}, "image")["HostConfig"]["NetworkMode"] == "bridge"
 
 

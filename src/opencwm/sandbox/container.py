@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
 import selectors
 import socket
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ IMAGE = "python:3.11-slim"
 HOME = "/box"
 
 _CHUNK = 1 << 16
+_PID_MAX = 32768  # the kernel's usual one
 _USER = "1000:1000"
 # The first line of standard error is the command's own pid, by which it can be signalled.
 _SHIM = 'echo "$$" >&2; exec "$@"'
@@ -63,16 +65,27 @@ class ContainerSandbox(Sandbox):
         environment = {"HOME": HOME, "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         body = specification(limits, mounts, network, environment | dict(env or {}), image)
         try:
-            self._id: str = self._engine.request("POST", "/containers/create", body)["Id"]
+            self._id = self._create(body)
         except Refused as error:
-            if error.status == 404:
-                raise InfraError(f"the image {image} is not there: pull it (docker pull {image})") from error
-            raise InfraError(f"the container engine refuses a container: {error}") from error
+            if "nr_inodes" not in str(error):
+                raise
+            body["HostConfig"]["Tmpfs"] = _tmpfs(limits, inodes=False)
+            self._id = self._create(body)
         try:
             self._engine.request("POST", f"/containers/{self._id}/start")
         except BaseException:
             self._remove()
             raise
+
+    def _create(self, body: dict[str, Any]) -> str:
+        """Ask for a container; its id. Raises InfraError, Refused where it may help to ask for less."""
+        try:
+            return str(self._engine.request("POST", "/containers/create", body)["Id"])
+        except Refused as error:
+            if error.status == 404:
+                image = body["Image"]
+                raise InfraError(f"the image {image} is not there: pull it (docker pull {image})") from error
+            raise Refused(error.status, f"the container engine refuses a container: {error}") from error
 
     def spawn(
         self,
@@ -153,13 +166,15 @@ def specification(
     limits: Limits, mounts: Sequence[Mount], network: bool, env: Mapping[str, str], image: str
 ) -> dict[str, Any]:
     """The body of the request that makes a container."""
-    half = f"size={limits.disk_bytes // 2},nr_inodes={max(1, limits.files // 2)},mode=1777"
     cpu = math.ceil(limits.cpu_seconds)
     binds = [
         f"{os.path.abspath(mount.host)}:{os.path.normpath(mount.inside)}:{'rw' if mount.writable else 'ro'}"
         for mount in mounts
     ]
     bounds = {"cpu": cpu, "fsize": limits.file_bytes, "nofile": limits.open_files, "core": 0}
+    # Where nothing is said podman asks for more processes than a service without CAP_SYS_RESOURCE may give.
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    bounds["nproc"] = _PID_MAX if most == resource.RLIM_INFINITY else min(most, _PID_MAX)
     return {
         "Image": image,
         "Cmd": ["sleep", str(math.ceil(limits.lifetime_seconds))],
@@ -180,13 +195,21 @@ def specification(
             "MemorySwap": limits.memory_bytes + limits.disk_bytes,
             "PidsLimit": limits.processes + 4,
             "ShmSize": limits.disk_bytes // 4,
-            "Tmpfs": {HOME: f"{half},exec", "/tmp": f"{half},exec"},
+            "Tmpfs": _tmpfs(limits),
             "Binds": binds,
             "Ulimits": [
                 {"Name": name, "Soft": value, "Hard": value + (name == "cpu")} for name, value in bounds.items()
             ],
         },
     }
+
+
+def _tmpfs(limits: Limits, *, inodes: bool = True) -> dict[str, str]:
+    """What can be written; without a bound on the number of files for podman, which knows no such option."""
+    half = f"size={limits.disk_bytes // 2},mode=1777,exec"
+    if inodes:
+        half += f",nr_inodes={max(1, limits.files // 2)}"
+    return {HOME: half, "/tmp": half}
 
 
 class ContainerProcess(Process):
