@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import httpx
 import pytest
 
@@ -20,8 +22,8 @@ def pauses(monkeypatch):
         made.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    # The module's own clock alone: event loops of servers in this process would wait for hours by a wrong one.
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
     return made
 
 
