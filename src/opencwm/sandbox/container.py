@@ -16,6 +16,7 @@ import resource
 import selectors
 import socket
 from collections.abc import Mapping, Sequence
+from signal import Signals
 from time import monotonic
 from typing import Any, Literal
 
@@ -135,7 +136,9 @@ class ContainerSandbox(Sandbox):
 
     def signal(self, name: Literal["INT", "KILL"], target: str) -> None:
         """Send a signal to a process or, with a minus before it, a group or all. A target that is gone is no error."""
-        body = {"Cmd": ["sh", "-c", f"kill -{name} -- {target}"], "AttachStdout": False, "AttachStderr": False}
+        # By number and without "--", which dash's own kill does not know.
+        kill = f"kill -{Signals[f'SIG{name}'].value} {target}"
+        body = {"Cmd": ["sh", "-c", kill], "AttachStdout": False, "AttachStderr": False}
         with contextlib.suppress(InfraError):
             execution = self._engine.request("POST", f"/containers/{self._id}/exec", body)["Id"]
             self._engine.request("POST", f"/exec/{execution}/start", {"Detach": True, "Tty": False})
