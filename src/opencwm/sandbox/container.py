@@ -2,9 +2,9 @@
 
 A container per sandbox: read-only root, no network, no capabilities, no new privileges, bounded memory and processes,
 and everything that can be written in memory. It ends by itself when its lifetime is over, and is removed by the
-engine. What the API cannot tell: a command that a signal N killed has exit code 128 + N, and what a command leaves
-running lives as long as the sandbox. Limits of processor time, memory, processes, files and disk are the sandbox's, not
-a command's.
+engine. What the API cannot tell: a command that a signal N killed has exit code 128 + N, what it used, and what it leaves
+running, which lives as long as the sandbox. Limits of memory, processes, files and disk are the sandbox's; those of
+processor time and file size also hold for each process of a command.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ HOME = "/box"
 _CHUNK = 1 << 16
 _PID_MAX = 32768  # the kernel's usual one
 _USER = "1000:1000"
-# The first line of standard error is the command's own pid, by which it can be signalled.
-_SHIM = 'echo "$$" >&2; exec "$@"'
+# The first line of standard error is the command's own pid, by which it can be signalled. POSIX counts files in 512 bytes;
+# a soft limit alone gives SIGXCPU, which tells what happened.
+_SHIM = 'ulimit -S -t "$1"; ulimit -f "$2"; shift 2; echo "$$" >&2; exec "$@"'
+# The first process: nothing inside can kill it, it buries orphans, and it ends when the lifetime is over.
+_HOLDER = 'end=$(($(date +%s) + $1)); while [ "$(date +%s)" -lt "$end" ]; do sleep 5 & wait; done'
 _LIMIT_CODES: dict[int, Limit] = {128 + 24: "cpu", 128 + 25: "file"}  # SIGXCPU, SIGXFSZ
 
 
@@ -41,6 +44,7 @@ class ContainerSandbox(Sandbox):
     home = HOME
     roots = ("/", ("box", "tmp"))
     python = "python3"
+    restoring = ("--no-overwrite-dir",)  # the folders of `roots` are the engine's own
 
     def __init__(
         self,
@@ -100,12 +104,14 @@ class ContainerSandbox(Sandbox):
             raise InfraError("this sandbox is closed: open another")
         if not argv or not all(isinstance(word, str) and "\0" not in word for word in argv):
             raise ValueError("a command is a list of one or more strings without null characters")
+        limits = limits or self.limits
+        cpu = math.ceil(limits.cpu_seconds)
         body = {
             "AttachStdin": True,
             "AttachStdout": True,
             "AttachStderr": True,
             "Tty": False,
-            "Cmd": ["sh", "-c", _SHIM, "sh", *argv],
+            "Cmd": ["sh", "-c", _SHIM, "sh", str(cpu), str(math.ceil(limits.file_bytes / 512)), *argv],
             "Env": [f"{name}={value}" for name, value in (env or {}).items()],
             "WorkingDir": os.path.join(HOME, cwd or ""),
         }
@@ -114,7 +120,7 @@ class ContainerSandbox(Sandbox):
             stream, rest = self._engine.attach(f"/exec/{execution}/start", {"Detach": False, "Tty": False})
         except InfraError as error:
             raise InfraError(self._why_gone() or str(error)) from error
-        return ContainerProcess(self, execution, stream, rest, limits or self.limits)
+        return ContainerProcess(self, execution, stream, rest, limits)
 
     def ending(self, execution: str, limit: Limit | None) -> Ending:
         """How a command ended. Raises InfraError."""
@@ -125,6 +131,8 @@ class ContainerSandbox(Sandbox):
         except InfraError as error:
             if monotonic() >= self._ends:
                 return Ending(limit="lifetime")
+            if self._closed:
+                return Ending(signal=9)
             raise InfraError(self._why_gone() or str(error)) from error
         if monotonic() >= self._ends and code == 137:
             return Ending(limit="lifetime")
@@ -180,7 +188,7 @@ def specification(
     bounds["nproc"] = _PID_MAX if most == resource.RLIM_INFINITY else min(most, _PID_MAX)
     return {
         "Image": image,
-        "Cmd": ["sleep", str(math.ceil(limits.lifetime_seconds))],
+        "Cmd": ["sh", "-c", _HOLDER, "sh", str(math.ceil(limits.lifetime_seconds))],
         "Env": [f"{name}={value}" for name, value in env.items()],
         "User": _USER,
         "WorkingDir": HOME,
@@ -188,7 +196,7 @@ def specification(
         "Labels": {"opencwm.sandbox": "1"},
         "HostConfig": {
             "AutoRemove": True,
-            "Init": True,
+            "Init": False,  # an init ends with its child, which inside can be killed
             "ReadonlyRootfs": True,
             "NetworkMode": "bridge" if network else "none",
             "IpcMode": "private",
@@ -269,7 +277,8 @@ class ContainerProcess(Process):
                     if not data:
                         usage = Usage(wall_seconds=monotonic() - self._started)
                         ending = self._sandbox.ending(self._execution, self._limit)
-                        self._ending = Ending(9 if self._killed else ending.exit_code, None, ending.limit, usage)
+                        code, number = (None, 9) if self._killed else (ending.exit_code, ending.signal)
+                        self._ending = Ending(code, number, ending.limit, usage)
                         return None
             if monotonic() >= self._deadline and self._limit is None:
                 self._limit = "wall"

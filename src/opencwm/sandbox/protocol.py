@@ -223,6 +223,8 @@ class Sandbox(abc.ABC):
     """The working folder inside: where commands start unless told otherwise, and what HOME says."""
     roots: tuple[str, tuple[str, ...]]
     """A folder inside, and the names below it that hold all that a command can write: what a snapshot takes."""
+    restoring: tuple[str, ...] = ()
+    """Options of tar that writing a snapshot back needs."""
     limits: Limits
 
     @abc.abstractmethod
@@ -323,7 +325,7 @@ class Sandbox(abc.ABC):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Write a snapshot's files into this sandbox. Raises InfraError."""
-        result = self.exec(["tar", "-C", self.roots[0], "-xpf", "-"], stdin=snapshot.read())
+        result = self.exec(["tar", "-C", self.roots[0], *self.restoring, "-xpf", "-"], stdin=snapshot.read())
         if not result.ok:
             raise InfraError(f"cannot restore a snapshot: {_last_line(result.stderr) or result}")
 
