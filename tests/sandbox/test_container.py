@@ -150,5 +150,19 @@ def test_a_real_engine(real):
     assert real.exec(["sh", "-c", "echo x > /etc/x"]).exit_code != 0
     result = real.exec(["sleep", "60"], limits=replace(QUICK, wall_seconds=0.5))
     assert isinstance(result, LimitReached) and result.which == "wall"
+    for which, script, bound in (
+        ("wall", "(setsid sleep 61 &); sleep 61", replace(QUICK, wall_seconds=0.5)),
+        ("cpu", "while :; do :; done", replace(QUICK, cpu_seconds=1, wall_seconds=60)),
+        ("file", "exec head -c 100000 /dev/zero > big", replace(QUICK, file_bytes=4096)),
+    ):
+        result = real.exec(["sh", "-c", script], limits=bound)
+        assert isinstance(result, LimitReached) and result.which == which, (which, result)
     real.write("f", b"1")
-    assert real.read("f") == b"1"
+    with real.fork() as twin:
+        assert twin.read("f") == real.read("f") == b"1"
+    process = real.spawn(["sleep", "60"])
+    real.close()
+    while process.receive(5) is not None:
+        pass
+    assert process.ending.exit_code is None
+    process.close()

@@ -2,9 +2,9 @@
 
 A container per sandbox: read-only root, no network, no capabilities, no new privileges, bounded memory and processes,
 and everything that can be written in memory. It ends by itself when its lifetime is over, and is removed by the
-engine. What the API cannot tell: a command that a signal N killed has exit code 128 + N, what it used, and what it leaves
-running, which lives as long as the sandbox. Limits of memory, processes, files and disk are the sandbox's; those of
-processor time and file size also hold for each process of a command.
+engine. What the API cannot tell: a command that a signal N killed (its exit code is 128 + N), what it used, and what it
+leaves running, which lives as long as the sandbox. Limits of memory, processes, files and disk are the sandbox's; those
+of processor time and file size also hold for each process of a command.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ HOME = "/box"
 _CHUNK = 1 << 16
 _PID_MAX = 32768  # the kernel's usual one
 _USER = "1000:1000"
-# The first line of standard error is the command's own pid, by which it can be signalled. POSIX counts files in 512 bytes;
-# a soft limit alone gives SIGXCPU, which tells what happened.
+# The first line of standard error is the command's own pid, by which it can be signalled. POSIX counts files in
+# blocks of 512 bytes; a soft limit alone gives SIGXCPU, which tells what happened.
 _SHIM = 'ulimit -S -t "$1"; ulimit -f "$2"; shift 2; echo "$$" >&2; exec "$@"'
 # The first process: nothing inside can kill it, it buries orphans, and it ends when the lifetime is over.
 _HOLDER = 'end=$(($(date +%s) + $1)); while [ "$(date +%s)" -lt "$end" ]; do sleep 5 & wait; done'
@@ -44,7 +44,6 @@ class ContainerSandbox(Sandbox):
     home = HOME
     roots = ("/", ("box", "tmp"))
     python = "python3"
-    restoring = ("--no-overwrite-dir",)  # the folders of `roots` are the engine's own
 
     def __init__(
         self,
@@ -150,6 +149,12 @@ class ContainerSandbox(Sandbox):
         with contextlib.suppress(InfraError):
             execution = self._engine.request("POST", f"/containers/{self._id}/exec", body)["Id"]
             self._engine.request("POST", f"/exec/{execution}/start", {"Detach": True, "Tty": False})
+
+    def _archive(self) -> Sequence[str]:
+        """Without the folders themselves, which are the engine's: nobody inside could write their modes back."""
+        base, names = self.roots
+        script = 'cd "$0" && find "$@" -xdev -mindepth 1 -print0 | tar --null --no-recursion -cf - -T -'
+        return ["sh", "-c", script, base, *names]
 
     def empty(self) -> ContainerSandbox:
         return ContainerSandbox(**self._settings, engine=self._engine)

@@ -223,8 +223,6 @@ class Sandbox(abc.ABC):
     """The working folder inside: where commands start unless told otherwise, and what HOME says."""
     roots: tuple[str, tuple[str, ...]]
     """A folder inside, and the names below it that hold all that a command can write: what a snapshot takes."""
-    restoring: tuple[str, ...] = ()
-    """Options of tar that writing a snapshot back needs."""
     limits: Limits
 
     @abc.abstractmethod
@@ -305,12 +303,9 @@ class Sandbox(abc.ABC):
         def keep(stream: Stream, data: bytes) -> None:
             file.write(data) if stream == "stdout" else errors.append(data)
 
-        base, names = self.roots
         limits = replace(self.limits, output_bytes=2 * self.limits.disk_bytes + 1024 * self.limits.files)
         try:
-            with self.spawn(
-                ["tar", "-C", base, "--one-file-system", "-cf", "-", "--", *names], limits=limits
-            ) as process:
+            with self.spawn(self._archive(), limits=limits) as process:
                 process.close_stdin()
                 ending = drain(process, limits, keep)
         except BaseException:
@@ -323,9 +318,14 @@ class Sandbox(abc.ABC):
             )
         return Snapshot(file)
 
+    def _archive(self) -> Sequence[str]:
+        """The command that writes all of `roots` to its output as a tar file."""
+        base, names = self.roots
+        return ["tar", "-C", base, "--one-file-system", "-cf", "-", "--", *names]
+
     def restore(self, snapshot: Snapshot) -> None:
         """Write a snapshot's files into this sandbox. Raises InfraError."""
-        result = self.exec(["tar", "-C", self.roots[0], *self.restoring, "-xpf", "-"], stdin=snapshot.read())
+        result = self.exec(["tar", "-C", self.roots[0], "-xpf", "-"], stdin=snapshot.read())
         if not result.ok:
             raise InfraError(f"cannot restore a snapshot: {_last_line(result.stderr) or result}")
 
