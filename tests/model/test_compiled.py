@@ -12,12 +12,12 @@ from torch import Tensor
 from opencwm.model import compiled
 from opencwm.model.cache import Segment
 from opencwm.model.compiled import CompiledPass, usable
-from opencwm.model.config import ModelConfig
+from opencwm.model.config import ModelConfig, preset
 from opencwm.model.runner import Runner
 from opencwm.model.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(
-    not usable(ModelConfig(), torch.device("cpu")), reason="needs AVX-512 and a C compiler at installation"
+    not usable(preset("tiny"), torch.device("cpu")), reason="needs AVX-512 and a C compiler at installation"
 )
 
 
@@ -98,7 +98,7 @@ def test_every_width_of_heads(head_dim: int) -> None:
 
 def test_only_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Runner(build()).compiled is not None
-    assert not usable(ModelConfig(), torch.device("meta"))
-    assert not usable(ModelConfig(heads=1, kv_heads=1, head_dim=512), torch.device("cpu"))
+    assert not usable(preset("tiny"), torch.device("meta"))
+    assert not usable(preset("tiny", head_dim=512), torch.device("cpu"))
     monkeypatch.setenv("OPENCWM_DECODE", "torch")
     assert Runner(build()).compiled is None

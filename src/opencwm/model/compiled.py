@@ -1,8 +1,8 @@
 """`CompiledPass`: the decoding pass of `_decode.c` over a model's weights, packed for it.
 
 Notable choices:
-- Used on CPUs that have AVX-512 with products of bfloat16 and of whole numbers (`usable` says so), where the C part could
-  be built; everything else decodes with the PyTorch operations of `runner`. `OPENCWM_DECODE=torch` forces those.
+- Used on CPUs that have AVX-512 with products of bfloat16 and of whole numbers (`usable` says so), where the C part
+  could be built; everything else decodes with the PyTorch operations of `runner`. `OPENCWM_DECODE=torch` forces those.
 - The matrices are copied into panels of 16 outputs (`_products.h` says how), also in float32: they take memory beside
   the model's own.
 - int8: one scale per output; the inputs of each product are rounded to int8 too, with one scale per token.
