@@ -101,7 +101,7 @@ def running(command, home: Path, log: Path) -> Iterator[str]:
         child = subprocess.Popen([*command, "--port", str(port)], stdout=output, stderr=output, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1500
         while True:
             assert child.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             try:
@@ -113,7 +113,10 @@ def running(command, home: Path, log: Path) -> Iterator[str]:
         yield url
     finally:
         child.terminate()
-        child.wait(60)
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:  # it is still starting, and does not listen
+            child.kill()
 
 
 @pytest.fixture(scope="module")

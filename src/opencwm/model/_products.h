@@ -14,7 +14,7 @@ int8 multiplies whole numbers: the inputs of a token are rounded to 255 steps of
 #include <string.h>
 
 enum { FLOAT32, BFLOAT16, INT8 };
-enum { LANES = 16, PANELS = 4, TILE = LANES * PANELS, MOST = 6 };
+enum { LANES = 16, PANELS = 4, TILE = LANES * PANELS, MOST = 4 }; /* tokens at once: with 5 GCC runs out of registers */
 
 typedef struct {
     int64_t kind, outputs, inputs, steps; /* steps: words per token */
@@ -80,7 +80,7 @@ static inline __attribute__((always_inline)) void tile(const int T, const int ki
         __m512i w0 = _mm512_loadu_si512(w + step * 64), w1 = _mm512_loadu_si512(w + panel + step * 64);
         __m512i w2 = _mm512_loadu_si512(w + 2 * panel + step * 64), w3 = _mm512_loadu_si512(w + 3 * panel + step * 64);
         __m512i ws[PANELS] = {w0, w1, w2, w3};
-#pragma GCC unroll 6
+#pragma GCC unroll 4
         for (int t = 0; t < T; t++) {
             __m512i x = _mm512_set1_epi32((int)words[t * stride + step]);
 #pragma GCC unroll 4
@@ -119,9 +119,7 @@ static inline __attribute__((always_inline)) void tile(const int T, const int ki
     case 1: tile(1, KIND, m, at, x, s, y, add); break;                                                                \
     case 2: tile(2, KIND, m, at, x, s, y, add); break;                                                                \
     case 3: tile(3, KIND, m, at, x, s, y, add); break;                                                                \
-    case 4: tile(4, KIND, m, at, x, s, y, add); break;                                                                \
-    case 5: tile(5, KIND, m, at, x, s, y, add); break;                                                                \
-    default: tile(6, KIND, m, at, x, s, y, add); break;                                                               \
+    default: tile(4, KIND, m, at, x, s, y, add); break;                                                               \
     }
 
 /* Tiles `first` to `last` for all tokens, whose inputs are prepared; out is (tokens, outputs), added to if `add`. */
