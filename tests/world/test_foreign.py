@@ -35,6 +35,7 @@ from opencwm.model.transformer import Transformer
 from opencwm.programs.program import Program
 from opencwm.trace.recorder import record
 from opencwm.world.endpoint import Endpoint
+from opencwm.world.local_cwm import load
 from opencwm.world.protocol import collect
 from opencwm.world.remote import RemoteWorld
 
@@ -140,6 +141,12 @@ def predict(url, folder, tokenizer=None):
     return world, run, trace, predictions
 
 
+def test_in_this_process(learnt, truth):
+    trace, predictions = collect(load(learnt).run(PROGRAM))
+    assert trace == truth
+    assert all(prediction.probability > 0.3 for prediction in predictions)
+
+
 def test_our_own_server(learnt, random_weights, truth):
     for by_ids in (True, False):
         tokenizer = llama3.load(learnt / "tokenizer.model") if by_ids else None
@@ -168,7 +175,7 @@ def test_transformers_serve_with_a_language_model(transformers_serve, tmp_path, 
     folder = cache_folder() / "smollm2-135m"
     if not (folder / "config.json").exists():
         pytest.skip("no SmolLM2: `cwm model fetch smollm2-135m` gets it")
-    monkeypatch.setattr("opencwm.world.remote.FRAME_TOKENS", 64)
+    monkeypatch.setattr("opencwm.world.cwm_run.FRAME_TOKENS", 64)
     with running([transformers_serve, "serve", folder], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, folder)
     assert len(trace.frames) == 1 and run.outcome.kind == "truncated"
