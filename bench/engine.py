@@ -6,8 +6,8 @@ Rates count tokens after the first, greedy, behind a prompt, batch 1 and 16, in 
 `transformers`' `generate`, in float32 and bfloat16 (times are of its faster one), on the same weights; the shipped
 model has no counterpart there (head norms, convolutions), so its peer is a Llama of its shape. The limit is the time to
 read every matrix and cached key once per step at the rate at which this machine reads a large array, measured in the
-same run. `--cpu-time` counts processor time of this process instead of wall time, for a machine that others use too (give
-`--threads 1` with it).
+same run. `--cpu-time` counts processor time of this process instead of wall time, for a machine that others use too
+(give `--threads 1` with it).
 
 --model   a Hugging Face folder: what `cwm model fetch smollm2-135m` prints
 --llama3  Llama 3's tokenizer.model: counts forward passes per frame of the `cwm` codec on real runs
