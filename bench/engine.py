@@ -140,6 +140,7 @@ def peer(model: Transformer, folder: Path | None, dtype: torch.dtype = torch.flo
     import transformers
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     if folder is not None:
         return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     config = model.config
