@@ -58,7 +58,7 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard src/opencwm/trace/*.[ch])
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard src/opencwm/*/*.[ch])
 	@if [ -z "$(PYTHON)" ]; then \
 		echo 'No Python 3.11, 3.12 or 3.13 with venv found. Install one (Debian: python3.11 and python3.11-venv)' >&2; \
 		echo 'or name it: make PYTHON=/path/to/python demo' >&2; exit 1; \

@@ -3,10 +3,11 @@
     python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--llama3 FILE] [--vllm PY]
 
 Rates count tokens after the first, greedy, behind a prompt, batch 1 and 16, in interleaved rounds; medians. The peer is
-`transformers`' `generate`, float32, on the same weights; the shipped model has no counterpart there (head norms,
-convolutions), so its peer is a Llama of its shape. The limit is the time to read every matrix and cached key once per
-step at the rate at which this machine reads a large array, measured in the same run. `--cpu-time` counts processor time
-of this process instead of wall time, for a machine that others use too (give `--threads 1` with it).
+`transformers`' `generate`, in float32 and bfloat16 (times are of its faster one), on the same weights; the shipped
+model has no counterpart there (head norms, convolutions), so its peer is a Llama of its shape. The limit is the time to
+read every matrix and cached key once per step at the rate at which this machine reads a large array, measured in the
+same run. `--cpu-time` counts processor time of this process instead of wall time, for a machine that others use too
+(give `--threads 1` with it).
 
 --model   a Hugging Face folder: what `cwm model fetch smollm2-135m` prints
 --llama3  Llama 3's tokenizer.model: counts forward passes per frame of the `cwm` codec on real runs
@@ -135,14 +136,15 @@ def read_rate(clock: Clock, rounds: int) -> float:
     return data.nbytes / min(taken)
 
 
-def peer(model: Transformer, folder: Path | None) -> Any:
+def peer(model: Transformer, folder: Path | None, dtype: torch.dtype = torch.float32) -> Any:
     import transformers
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     if folder is not None:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     config = model.config
-    return transformers.LlamaForCausalLM(
+    made = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.dim,
@@ -153,13 +155,14 @@ def peer(model: Transformer, folder: Path | None) -> Any:
             head_dim=config.head_dim,
             tie_word_embeddings=config.tie_embeddings,
         )
-    ).eval()
+    )
+    return made.to(dtype).eval()
 
 
 def decoding(folder: Path | None, options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
     model, _ = load_weights(folder or SHIPPED)
     name = folder.name if folder else "shipped"
-    rival = peer(model, folder)
+    rivals = {kind: peer(model, folder, getattr(torch, kind)) for kind in ("float32", "bfloat16")}
     prompt, tokens, rounds = (64, 12, 2) if options.quick else (256, 48, 5)
     if folder is None:
         tokens *= 2
@@ -169,29 +172,27 @@ def decoding(folder: Path | None, options: argparse.Namespace, clock: Clock) -> 
         engines = {
             kind: Engine(model, max_tokens=prompt + tokens, max_batch=batch, weights=kind, kept=0) for kind in KINDS
         }
-        rates: dict[str, list[float]] = {kind: [] for kind in ("transformers", *KINDS)}
+        measured: dict[tuple[str, str], list[float]] = {("transformers", kind): [] for kind in rivals}
+        measured |= {("engine", kind): [] for kind in KINDS}
         for _ in range(rounds):
-            rates["transformers"].append(theirs(rival, batch, prompt, tokens, clock))
+            for kind, rival in rivals.items():
+                measured["transformers", kind].append(theirs(rival, batch, prompt, tokens, clock))
             for kind, engine in engines.items():
-                rates[kind].append(ours(engine, batch, prompt, tokens, clock))
+                measured["engine", kind].append(ours(engine, batch, prompt, tokens, clock))
         limit_bytes = read_rate(clock, 5)
-        other = statistics.median(rates["transformers"])
-        rows: list[tuple[str, WeightKind]] = [
-            ("transformers", "float32"),
-            *((f"engine, {kind}", kind) for kind in KINDS),
-        ]
-        for label, kind in rows:
+        rates = {row: statistics.median(found) for row, found in measured.items()}
+        other = max(rates["transformers", kind] for kind in rivals)
+        for (who, kind), rate in rates.items():
             size = {"float32": 4, "bfloat16": 2, "int8": 1}[kind]
             cached = batch * cache_bytes(
                 model.config, prompt + tokens // 2, chunk=512, itemsize=4 if kind == "float32" else 2
             )
             bound = batch * limit_bytes / (weights_read * size + cached)
-            rate = other if label == "transformers" else statistics.median(rates[kind])
             results.append(
                 {
                     "model": name,
                     "batch": batch,
-                    "decoder": label,
+                    "decoder": f"{who}, {kind}",
                     "tokens_per_s": rate,
                     "times_transformers": rate / other,
                     "share_of_limit": rate / bound,
@@ -256,43 +257,56 @@ def runs(count: int) -> list[Trace]:
 
 
 def frames(options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
-    """Predicted frames per second of the shipped model, with and without jumping over forced tokens."""
+    """Predicted frames per second of the shipped model, with and without jumping over forced tokens.
+
+    The share of the limit counts the weights alone, once per pass.
+    """
+    start = clock()
     model, info = load_weights(SHIPPED)
+    loading = clock() - start
     room = int(info.get("context_tokens", 1024))
     traces = runs(8 if options.quick else 32)
+    weights_read = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
+    limit_bytes = read_rate(clock, 5)
     results = []
-    for batch in (1, 16):
-        for jump in (False, True):
-            engine = Engine(model, max_tokens=room, max_batch=batch)
-            states, generations = [], []
-            start = clock()
-            for trace in traces:
-                given = Trace(trace.context, trace.entry_line, (), Outcome("truncated", "unfinished"), trace.python)
-                ids = Encoder(given, model.config.vocab_size).window(0, 0, ending=False).ids
-                state = _Counted(Constraint(Reader.from_prompt(ids, model.config.vocab_size)), jump)
-                wanted = Sampling(
-                    max_tokens=min(400, room - len(ids)),
-                    temperature=0,
-                    constraint=state,
-                    stop_ids=frozenset({VOCABULARY.ids["<end>"]}),
-                )
-                states.append(state)
-                generations.append(engine.submit(ids, wanted))
-            while any(generation.finish_reason is None for generation in generations):
-                engine.step()
-            taken = clock() - start
-            written = sum(state.frames for state in states)
-            drawn = sum(state.drawn for state in states)
-            results.append(
-                {
-                    "codec": "compact",
-                    "batch": batch,
-                    "jump_forward": jump,
-                    "frames_per_s": written / taken,
-                    "tokens_per_frame": engine.generated_tokens / written,
-                    "passes_per_frame": drawn / written,
-                }
+    cases: list[tuple[int, WeightKind, bool]] = [(1, "float32", False), (1, "float32", True), (1, "int8", True)]
+    for batch, kind, jump in [*cases, *((16, kind, jump) for _, kind, jump in cases)]:
+        start = clock()
+        engine = Engine(model, max_tokens=room, max_batch=batch, weights=kind)
+        ready = loading + clock() - start
+        states, generations = [], []
+        start = clock()
+        for trace in traces:
+            given = Trace(trace.context, trace.entry_line, (), Outcome("truncated", "unfinished"), trace.python)
+            ids = Encoder(given, model.config.vocab_size).window(0, 0, ending=False).ids
+            state = _Counted(Constraint(Reader.from_prompt(ids, model.config.vocab_size)), jump)
+            wanted = Sampling(
+                max_tokens=min(400, room - len(ids)),
+                temperature=0,
+                constraint=state,
+                stop_ids=frozenset({VOCABULARY.ids["<end>"]}),
             )
+            states.append(state)
+            generations.append(engine.submit(ids, wanted))
+        while any(generation.finish_reason is None for generation in generations):
+            engine.step()
+        taken = clock() - start
+        written = sum(state.frames for state in states)
+        size = {"float32": 4, "bfloat16": 2, "int8": 1}[kind]
+        results.append(
+            {
+                "codec": "compact",
+                "batch": batch,
+                "weights": kind,
+                "jump_forward": jump,
+                "load_s": ready,
+                "frames_per_s": written / taken,
+                "tokens_per_s": engine.generated_tokens / taken,
+                "tokens_per_frame": engine.generated_tokens / written,
+                "passes_per_frame": sum(state.drawn for state in states) / written,
+                "share_of_limit": engine.forward_passes * weights_read * size / taken / limit_bytes,
+            }
+        )
     return results
 
 

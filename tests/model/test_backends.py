@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
 from opencwm.model import flex, transformer
+from opencwm.model.cache import Segment
 from opencwm.model.config import ModelConfig
-from opencwm.model.runner import Runner, Segment
+from opencwm.model.runner import Runner
 from opencwm.model.transformer import Transformer
 
 WINDOW, TOKENS, CHANGED = 6, 40, 15
@@ -59,7 +60,7 @@ def with_flex(model: Transformer, tokens: Tensor, documents: Tensor | None) -> T
     return model(tokens, documents_BT=documents)
 
 
-def decoding(model: Transformer, tokens: Tensor, documents: Tensor | None) -> Tensor:
+def decoded(model: Transformer, tokens: Tensor, documents: Tensor | None) -> Tensor:
     """A slot per document, in chunks that are no multiple of the window."""
     numbers = documents[0].tolist() if documents is not None else [0] * tokens.shape[1]
     runner, parts = Runner(model), []
@@ -70,7 +71,7 @@ def decoding(model: Transformer, tokens: Tensor, documents: Tensor | None) -> Te
     return runner.logits(torch.cat(parts)).unsqueeze(0)
 
 
-PASSES = {"sdpa, by document": fused, "sdpa, masks written out": plain, "flex": with_flex, "decoding": decoding}
+PASSES = {"sdpa, by document": fused, "sdpa, masks written out": plain, "flex": with_flex, "decoding": decoded}
 EVERY_PASS = pytest.mark.parametrize("name", PASSES)
 
 

@@ -11,15 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencwm.model.cache import Cache, cache_bytes
+from opencwm.model.cache import Cache, Segment, cache_bytes
 from opencwm.model.config import ModelConfig, preset
 from opencwm.model.engine import Engine
 from opencwm.model.generation import Generation, GenerationError
-from opencwm.model.runner import Runner, Segment
+from opencwm.model.runner import Runner
 from opencwm.model.sampling import Sampling, Token, draw
 from opencwm.model.session import Session
 from opencwm.model.transformer import Transformer
 
+pytestmark = pytest.mark.usefixtures("decoding")
 EXTRAS = dict(qk_norm=True, conv_width=4, tie_embeddings=True)
 WINDOW = dict(local_window=7, global_every=3)
 VARIANTS = pytest.mark.parametrize("changes", [{}, EXTRAS, WINDOW, EXTRAS | WINDOW], ids=str)

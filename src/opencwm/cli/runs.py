@@ -333,9 +333,9 @@ def _world(weights: Path | None, address: str | None, model: str | None, llama3:
     if address is None:
         if model is not None or llama3 is not None:
             raise Unusable("--model and --llama3 belong to --world URL: give that too, or neither of them")
-        from opencwm.world.local import LocalWorld
+        from opencwm.world.local_cwm import load
 
-        return LocalWorld.load(weights)
+        return load(weights)
     if weights is not None:
         raise Unusable("--weights and --world exclude each other: choose one")
     from opencwm.cli.learning import read_tokenizer

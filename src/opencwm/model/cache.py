@@ -15,12 +15,22 @@ Shapes: S slots, K key-value heads, H = 2 K of both kinds, P positions (fewer in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from opencwm.model.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens to append to one slot's sequence."""
+
+    slot: int
+    ids: Sequence[int]
 
 
 class Cache:

@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opencwm.model.cache import Segment
 from opencwm.model.generation import FinishReason, Generation, GenerationError
-from opencwm.model.runner import Runner, Segment, WeightKind
+from opencwm.model.runner import Runner, WeightKind
 from opencwm.model.sampling import Sampling, Token, draw
 from opencwm.model.transformer import Transformer
 

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from opencwm.model.config import ModelConfig, RopeScaling
-from opencwm.model.tensors import HF, Piece, SafetensorFiles, WeightsError, assemble
+from opencwm.model.tensors import HF, Piece, SafetensorFiles, WeightsError, assemble, write_tensors
 from opencwm.model.transformer import Transformer
 
 LAYOUT = "hf"
@@ -132,13 +131,7 @@ def save(
         tensors = {piece.name: rows.to("cpu", stored, copy=True).contiguous() for piece, rows in pieces}
         total += sum(tensor.nbytes for tensor in tensors.values())
         where |= dict.fromkeys(tensors, name)
-        partial = folder / f".{name}.{os.getpid()}.partial"
-        try:
-            save_file(tensors, partial, metadata={"format": "pt"})
-            partial.chmod(0o644)  # the library keeps it to its owner
-            os.replace(partial, folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_tensors(folder / name, tensors, {"format": "pt"})
     if len(shards) > 1:
         _write(folder / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))})
     values = _config(config, info or {}, stored)

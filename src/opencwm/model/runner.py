@@ -8,6 +8,8 @@ Notable choices:
   add one token and sit in neighbouring slots attend in one kernel call, each chunk in one of its own.
 - Weights are taken from a model once: as they are (float32, shared with the model), as bfloat16, or as int8 with one
   scale per row, with bfloat16 activations. Norms and rotations stay float32.
+- Where the processor and the build allow it, `compiled.CompiledPass` does all of this in C instead: what is here is the
+  pass of GPUs and of other processors, and says what the one in C computes.
 
 Shapes: N tokens of the step, C model width, F feed-forward width, H query heads, K key-value heads, G = H / K,
 J = H + K, D head_dim, L layers, P cached positions, W convolution width, V vocabulary.
@@ -23,19 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opencwm.model.cache import Cache
+from opencwm.model.cache import Cache, Segment
+from opencwm.model.compiled import CompiledPass, oldest_first, usable
 from opencwm.model.transformer import Layer, Transformer
 
 WeightKind = Literal["float32", "bfloat16", "int8"]
 KINDS: tuple[WeightKind, ...] = ("float32", "bfloat16", "int8")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Tokens to append to one slot's sequence."""
-
-    slot: int
-    ids: Sequence[int]
 
 
 class Runner:
@@ -48,6 +43,9 @@ class Runner:
         self.weights = weights
         self.device = model.embedding.weight.device
         self.dtype = torch.float32 if weights == "float32" else torch.bfloat16
+        self.compiled = CompiledPass(model, weights) if usable(self.config, self.device) else None
+        if self.compiled is not None:
+            return
         with torch.no_grad():
             self._embedding = model.embedding.weight.detach().to(self.dtype)
             self._output = _Matrix(model.output.weight.detach(), weights)
@@ -67,6 +65,12 @@ class Runner:
 
         (N, C), the segments one after another, ready for `logits`.
         """
+        if self.compiled is not None:
+            _check(cache, segments)
+            hidden_NC = self.compiled.hidden(cache, segments)
+            for segment in segments:
+                cache.advance(segment.slot, len(segment.ids))
+            return hidden_NC
         order = sorted(range(len(segments)), key=lambda i: (len(segments[i].ids) > 1, segments[i].slot))
         plan = _Plan(self, cache, [segments[i] for i in order])
         x_NC = F.embedding(plan.tokens_N, self._embedding)
@@ -83,6 +87,8 @@ class Runner:
     @torch.inference_mode()
     def logits(self, hidden_NC: Tensor) -> Tensor:
         """Vocabulary logits in float32: (N, V)."""
+        if self.compiled is not None:
+            return self.compiled.logits(hidden_NC)
         return self._output(hidden_NC).float()
 
     def _layer(self, number: int, layer: _Weights, x_NC: Tensor, plan: _Plan, cache: Cache) -> Tensor:
@@ -178,15 +184,8 @@ class _Weights:
         eps = layer.attention.eps
         self.is_global = layer.attention.is_global
         self.attention_norm, self.ffn_norm = _Norm(layer.attention_norm.weight, eps), _Norm(layer.ffn_norm.weight, eps)
-        self.attention_conv_WC = _oldest_first(layer.attention_conv.weight.detach()) if layer.attention_conv else None
-        self.ffn_conv_WC = _oldest_first(layer.ffn_conv.weight.detach()) if layer.ffn_conv else None
-
-
-def _oldest_first(weight_WC: Tensor) -> Tensor:
-    """A convolution's weights in the order of the cache, the token itself (which also passes whole) last."""
-    weight_WC = weight_WC.float().flip(0)
-    weight_WC[-1] += 1
-    return weight_WC
+        self.attention_conv_WC = oldest_first(layer.attention_conv.weight.detach()) if layer.attention_conv else None
+        self.ffn_conv_WC = oldest_first(layer.ffn_conv.weight.detach()) if layer.ffn_conv else None
 
 
 def _head_weights(model: Transformer) -> Tensor | None:
@@ -203,20 +202,25 @@ def _head_weights(model: Transformer) -> Tensor | None:
     return torch.stack(rows).float() * scale
 
 
+def _check(cache: Cache, segments: Sequence[Segment]) -> None:
+    for segment in segments:
+        if not segment.ids:
+            raise ValueError("an empty segment: give at least one token")
+        start = cache.lengths[segment.slot]
+        if len(segment.ids) > cache.chunk or start + len(segment.ids) > cache.room:
+            raise ValueError(
+                f"{len(segment.ids)} tokens after {start} do not fit: at most {cache.chunk} at a time, "
+                f"{cache.room} in all"
+            )
+
+
 class _Plan:
     """What all layers share in one step; segments of one token come first, by slot."""
 
     def __init__(self, runner: Runner, cache: Cache, segments: Sequence[Segment]) -> None:
         config, device = runner.config, runner.device
+        _check(cache, segments)
         starts = [cache.lengths[segment.slot] for segment in segments]
-        for segment, start in zip(segments, starts, strict=True):
-            if not segment.ids:
-                raise ValueError("an empty segment: give at least one token")
-            if len(segment.ids) > cache.chunk or start + len(segment.ids) > cache.room:
-                raise ValueError(
-                    f"{len(segment.ids)} tokens after {start} do not fit: at most {cache.chunk} at a time, "
-                    f"{cache.room} in all"
-                )
         spans = list(zip(segments, starts, strict=True))
         slots = [segment.slot for segment, _ in spans for _ in segment.ids]
         positions = [start + i for segment, start in spans for i in range(len(segment.ids))]

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from opencwm.model.runner import Runner, Segment
+from opencwm.model.cache import Segment
+from opencwm.model.runner import Runner
 from opencwm.model.transformer import Transformer
 
 CHUNK = 512

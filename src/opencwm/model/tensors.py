@@ -10,7 +10,9 @@ Notable choices:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from opencwm.model.config import ModelConfig
@@ -26,6 +29,19 @@ from opencwm.model.transformer import Transformer
 
 class WeightsError(ValueError):
     """A weights folder that cannot be read; the message names the file, what is wrong with it, and the fix."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file beside its name and rename it; who may read it is for the umask to say."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)
+        save_file(dict(tensors), partial, metadata=metadata)
+        partial.chmod(mode)  # the library keeps it to its owner
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from opencwm.model import hf, native
 from opencwm.model.config import ModelConfig
-from opencwm.model.tensors import Piece, SafetensorFiles, WeightsError, assemble
+from opencwm.model.tensors import Piece, SafetensorFiles, WeightsError, assemble, write_tensors
 from opencwm.model.transformer import Transformer
 
 __all__ = ["WeightsError", "load_weights", "read_config", "save_weights"]
@@ -51,15 +50,12 @@ def save_weights(
         for name, tensor in model.state_dict().items()
         if not (model.config.tie_embeddings and name == "output.weight")
     }
-    suffix = f".{os.getpid()}.partial"
-    partial_tensors, partial_config = folder / (TENSOR_FILE + suffix), folder / (CONFIG_FILE + suffix)
+    partial_config = folder / f"{CONFIG_FILE}.{os.getpid()}.partial"
     try:
-        save_file(tensors, partial_tensors, metadata={"format": FORMAT})
         partial_config.write_text(text, encoding="utf-8")
-        os.replace(partial_tensors, folder / TENSOR_FILE)
+        write_tensors(folder / TENSOR_FILE, tensors, {"format": FORMAT})
         os.replace(partial_config, folder / CONFIG_FILE)
     finally:
-        partial_tensors.unlink(missing_ok=True)
         partial_config.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ Notable choices:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -27,12 +27,10 @@ from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
-from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
+from opencwm.world.protocol import MAX_FRAMES, PieceByPiece, Prediction, Run, Runnable, WorldError
 
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
-MAX_FRAMES = 1000
-"""Frames that one run predicts: a model that has lost its way may loop without end."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
 _UNFINISHED = Outcome("truncated", "unfinished")
 
@@ -68,8 +66,7 @@ class LocalWorld:
         _, info = read_config(folder)
         if "layout" in info or info.get("codec", "compact") != "compact":
             raise WorldError(
-                f"{folder} holds a model of text, not of compact traces: give weights that `cwm train` made, or serve "
-                "this model (cwm serve) and name it with --world"
+                f"{folder} holds a model of text, not of compact traces: give weights that `cwm train` made, or of CWM"
             )
         model, info = load_weights(folder)
         tokens = info.get("context_tokens")
@@ -170,7 +167,7 @@ class Stepper(Protocol):
     def step(self) -> list[Prediction]: ...
 
 
-class CompactRun:
+class CompactRun(PieceByPiece):
     """Frames as a model writes them, in this process or behind a server; `outcome` is set at the end.
 
     `start` gives what writes on after a trace. Raises what it raises.
@@ -178,24 +175,12 @@ class CompactRun:
 
     def __init__(self, start: Callable[[Trace], Stepper], given: Trace) -> None:
         self._start = start
-        self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
-        self.outcome: Outcome | None = None
+        super().__init__(given)
         self.decoder = start(given)
         self.tokens = 0
         self._frames = list(given.frames)
-        self._ready: list[Prediction] = []
         self._restarted_at = -1
         self._given = len(given.frames)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return self
-
-    def __next__(self) -> Prediction:
-        while not self._ready:
-            if self.outcome is not None:
-                raise StopIteration
-            self._advance()
-        return self._ready.pop(0)
 
     def _advance(self) -> None:
         """One token further."""

@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 
 from opencwm.trace.frames import Frame, Outcome, Trace
 
+MAX_FRAMES = 1000
+"""Frames that one run predicts: a model that has lost its way may loop without end."""
+
 
 class WorldError(RuntimeError):
     """A world that cannot answer (no weights, server gone, context too long); the message says what to do."""
@@ -45,6 +48,28 @@ class Run(Protocol):
     def __iter__(self) -> Iterator[Prediction]: ...
 
     def __next__(self) -> Prediction: ...
+
+
+class PieceByPiece:
+    """A run that is computed a piece at a time: `_advance` puts frames into `_ready`, or sets `outcome`, or both."""
+
+    def __init__(self, given: Trace) -> None:
+        self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
+        self.outcome: Outcome | None = None
+        self._ready: list[Prediction] = []
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return self
+
+    def __next__(self) -> Prediction:
+        while not self._ready:
+            if self.outcome is not None:
+                raise StopIteration
+            self._advance()
+        return self._ready.pop(0)
+
+    def _advance(self) -> None:
+        raise NotImplementedError
 
 
 class Runnable(Protocol):

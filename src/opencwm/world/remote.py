@@ -4,35 +4,31 @@ Notable choices:
 - What a server takes is found out once, when connecting: token ids in both directions (this package's server, vLLM), or
   texts with special tokens spelled out, with or without log-probabilities. Where ids go both ways nothing is ever
   tokenised twice; a source that spells special tokens needs them.
-- A model of the `cwm` format is asked for one frame at a time, up to `<|frame_sep|>`; the entry's call, which takes no
-  arguments, is given. One of the `compact` format (this package's server says so) is decoded here, among legal tokens
-  alone, in the same way as a local model.
+- A model of the `cwm` format is asked for one frame at a time (`cwm_run`). One of the `compact` format (this package's
+  server says so) is decoded here, among legal tokens alone, in the same way as a local model.
 - This package's server can keep a model of the `cwm` format to legal frames, and is asked to.
-- What a model writes elsewhere may be anything: a malformed frame ends the run as truncated, with the place and what
-  was expected. Only a server that cannot be asked is an error.
+- Only a server that cannot be asked is an error.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from opencwm.codec import cwm
 from opencwm.codec.cwm import BEGIN, END, FRAME_SEP, TRUNCATED, TextTokenizer
-from opencwm.codec.errors import CodecError
-from opencwm.codec.llama3 import IDS, NAMES
+from opencwm.codec.llama3 import NAMES
 from opencwm.codec.tokenizer import SIZE
-from opencwm.trace.frames import Frame, Outcome, Trace
-from opencwm.world.confidence import Piece, judged
+from opencwm.trace.frames import Frame, Trace
+from opencwm.world import cwm_run
+from opencwm.world.confidence import Piece
+from opencwm.world.cwm_run import CwmRun, ModelContextFull, Written, piece_of
 from opencwm.world.endpoint import Endpoint, Refused
-from opencwm.world.local import CONTEXT_TOKENS, MAX_FRAMES, CompactRun
-from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
+from opencwm.world.local import CONTEXT_TOKENS, CompactRun
+from opencwm.world.protocol import Run, Runnable, WorldError
 from opencwm.world.remote_compact import RemoteDecoder
 
-FRAME_TOKENS = 2048
-"""Tokens that one frame may have, as in CWM's own debugger."""
 _STOPS = (NAMES[FRAME_SEP], NAMES[END])
 
 
@@ -44,15 +40,6 @@ class Dialect:
     ids: bool
     extras: bool
     opens: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One answer: the tokens or the text that the model wrote, with the stop it met if that is known."""
-
-    pieces: list[Piece]
-    ids: list[int]
-    cut: bool
 
 
 class RemoteWorld:
@@ -67,7 +54,8 @@ class RemoteWorld:
         dialect: Dialect | None,
         tokenizer: TextTokenizer | None,
     ) -> None:
-        self.endpoint, self.model, self.dialect, self.tokenizer = endpoint, model, dialect, tokenizer
+        self.endpoint, self.model, self.dialect = endpoint, model, dialect
+        self.tokenizer = tokenizer if dialect is not None and dialect.ids else None
         self.name = model
         self.compact = card.get("codec") == "compact"
         self.legal = card.get("legal_frames") is True
@@ -104,8 +92,10 @@ class RemoteWorld:
 
     def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
         """Predict a run, or go on after given frames. Raises WorldError."""
+        if not self.compact:
+            return CwmRun(self, program, prefix, python=self.python)
         given = Trace(program.context, program.entry_line, tuple(prefix), TRUNCATED, self.python)
-        return CompactRun(self.start, given) if self.compact else CwmRun(self, given, program.entry)
+        return CompactRun(self.start, given)
 
     def start(self, given: Trace) -> RemoteDecoder:
         """A decoder of compact tokens that goes on after the frames of `given`."""
@@ -113,12 +103,14 @@ class RemoteWorld:
         return RemoteDecoder(self.endpoint, self.model, given, max_tokens=most, size=self.size)
 
     def write(self, prompt: list[int] | str) -> Written:
-        """What the model writes up to the next separator. Raises WorldError."""
+        """What the model writes up to the next separator. Raises ModelContextFull and WorldError."""
         assert self.dialect is not None
+        if isinstance(prompt, str) and self.dialect.opens:
+            prompt = prompt.removeprefix(NAMES[BEGIN])
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": prompt,
-            "max_tokens": FRAME_TOKENS,
+            "max_tokens": cwm_run.FRAME_TOKENS,
             "temperature": 0,
             "stop": list(_STOPS),
         }
@@ -129,7 +121,13 @@ class RemoteWorld:
         if self.dialect.ids:
             del body["stop"]
             body |= {"return_token_ids": True, "stop_token_ids": [FRAME_SEP, END]}
-        return _written(self.endpoint.post("/v1/completions", body), self.dialect, self.tokenizer)
+        try:
+            answer = self.endpoint.post("/v1/completions", body)
+        except Refused as error:
+            if error.status == 400 and "context" in str(error).lower():
+                raise ModelContextFull(str(error)) from None
+            raise
+        return _written(answer, self.dialect, self.tokenizer)
 
 
 def _dialect(endpoint: Endpoint, model: str, tokenizer: TextTokenizer | None) -> Dialect:
@@ -179,7 +177,7 @@ def _written(answer: dict[str, Any], dialect: Dialect, tokenizer: TextTokenizer 
             stop = choice.get("stop_reason")
             ids = [*ids, stop if stop in (FRAME_SEP, END) else END]
         pieces = [
-            Piece(_piece(token, tokenizer), chances[index] if index < len(chances) else 0.0)
+            Piece(piece_of(token, tokenizer), chances[index] if index < len(chances) else 0.0)
             for index, token in enumerate(ids)
         ]
         return Written(pieces, ids, cut)
@@ -197,98 +195,3 @@ def _written(answer: dict[str, Any], dialect: Dialect, tokenizer: TextTokenizer 
     elif "".join(map(str, tokens)) != text:
         pieces = [piece for piece in pieces if piece.text not in _STOPS]
     return Written(pieces if cut else [*pieces, Piece(end, 0.0 if known else math.nan)], [], cut)
-
-
-def _piece(token: int, tokenizer: TextTokenizer) -> str:
-    """The text of one token; what is half a character stands as U+FFFD, which is enough to find its place."""
-    if token in NAMES:
-        return NAMES[token]
-    try:
-        return tokenizer.decode([token])
-    except CodecError:
-        return "\ufffd"
-
-
-class CwmRun:
-    """Frames of the `cwm` format as a server's model writes them; `outcome` is set at the end."""
-
-    def __init__(self, world: RemoteWorld, given: Trace, entry: str) -> None:
-        self.world = world
-        self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
-        self.outcome: Outcome | None = None
-        self._ready: list[Prediction] = []
-        if not given.frames:
-            first = Frame("call", given.entry_line, entry, 0)
-            given = replace(given, frames=(first,))
-            self._ready.append(Prediction(first, source="model"))
-        self._count = len(given.frames)
-        self._last = given.frames[-1]
-        self._given = len(given.frames)
-        try:
-            self._prompt: list[int] | str
-            if world.dialect is not None and world.dialect.ids and world.tokenizer is not None:
-                self._prompt = cwm.encode(given, world.tokenizer)
-            else:
-                self._prompt = cwm.to_text(given)
-        except CodecError as error:
-            raise WorldError(
-                f"cannot write this program in CWM's format: {error}; token ids might (--llama3 FILE)"
-            ) from None
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return self
-
-    def __next__(self) -> Prediction:
-        while not self._ready:
-            if self.outcome is not None:
-                raise StopIteration
-            self._advance()
-        return self._ready.pop(0)
-
-    def _advance(self) -> None:
-        """One frame further, or to the end."""
-        try:
-            written = self.world.write(self._sent())
-        except Refused as error:
-            if error.status == 400 and self._count > self._given and "context" in str(error).lower():
-                self.outcome = Outcome("truncated", "the model's context is full")
-                return
-            raise
-        if written.cut:
-            self.outcome = Outcome("truncated", f"a frame of more than {FRAME_TOKENS} tokens")
-            return
-        if isinstance(self._prompt, str):
-            self._prompt += "".join(piece.text for piece in written.pieces)
-        else:
-            self._prompt += written.ids
-        try:
-            trace = self._read()
-        except CodecError as error:
-            shown = any(piece.text in IDS for piece in written.pieces[:-1])
-            hint = "" if shown else "; no special token in it: does the server hide them, or has the model none?"
-            self.outcome = Outcome("truncated", f"malformed frame: {error}{hint}")
-            return
-        if len(trace.frames) > self._count:
-            self._last = trace.frames[-1]
-            self._count = len(trace.frames)
-            self._ready.append(judged(self._last, written.pieces))
-        if trace.outcome.kind != "truncated":
-            self.outcome = trace.outcome
-        elif self._last.depth == 0 and self._last.event == "return":
-            self.outcome = Outcome("return")
-        elif self._count - self._given >= MAX_FRAMES:
-            self.outcome = Outcome("truncated", "frames")
-
-    def _sent(self) -> list[int] | str:
-        """The prompt as the server wants it."""
-        assert self.world.dialect is not None
-        if isinstance(self._prompt, str) and self.world.dialect.opens:
-            return self._prompt.removeprefix(NAMES[BEGIN])
-        return self._prompt
-
-    def _read(self) -> Trace:
-        """The whole run so far. Raises CodecError."""
-        if isinstance(self._prompt, str):
-            return cwm.from_text(self._prompt, python=self.python)
-        assert self.world.tokenizer is not None
-        return cwm.decode(self._prompt, self.world.tokenizer, python=self.python)
