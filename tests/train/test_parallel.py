@@ -47,7 +47,7 @@ def start(folder: Path, processes: int, *overrides: str, arguments: Any = (), op
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *options]
     command += [str(SCRIPT), str(folder / "given.toml"), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
