@@ -13,7 +13,7 @@ Notable choices:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -161,7 +161,7 @@ def precision(settings: ParallelSettings, device: torch.device) -> bool:
 def _bfloat16_cpu() -> bool:
     """Whether the processor has products of bfloat16, without which they are slower than float32's. Torch before 2.13
     may not know."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
