@@ -2,13 +2,15 @@
 
 Three tables:
 - `trainer`: our loop (`train`, packing included) and `transformers.Trainer`, the same Llama-shaped model, initial
-  weights, packed rows (made beforehand for the Trainer, with 4-D document masks), AdamW and schedule, float32; rounds
-  in turns, medians, and the largest difference of the two loss curves.
+  weights, packed rows (made beforehand for the Trainer, with 4-D document masks), AdamW and schedule, once with float32
+  products and once with bfloat16; rounds in turns, medians, and the largest difference of the two loss curves.
 - `step`: forward and backward, update, and document making of the tiny preset, beside what its matrix products alone
   would allow on this machine (`products`, on random numbers: the bound).
 - `packing`: the share of the tokens of packed rows that is not padding, by the size of the buffer.
 
-    python bench/train.py [--quick] [--json]
+    python bench/train.py [--quick] [--json] [--threads N] [--cpu-time]
+
+`--cpu-time` reckons with processor time, which says more on a machine with other work on it; take one thread then.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -45,17 +49,19 @@ from opencwm.train.settings import ModelSettings, OptimiserSettings, TrainConfig
 from opencwm.train.streams import open_training
 
 Row = dict[str, float | str]
+Clock = Callable[[], float]
 PLAIN = "model.overrides={qk_norm=false, conv_width=0}"
 """The tiny preset as a plain Llama, which `transformers` can build."""
 
 
-def against_trainer(rows: int, steps: int, rounds: int) -> list[Row]:
+def against_trainer(rows: int, steps: int, rounds: int, precision: str, clock: Clock) -> list[Row]:
     """Our loop and the Trainer over the same rows of 512 tokens, `rows` of them per update."""
     config = load(TrainConfig, None, [
         PLAIN, "optimiser.kind=adamw", "optimiser.learning_rate=1e-3",
         "optimiser.schedule=constant", "optimiser.warmup_steps=0", "optimiser.weight_decay=0",
         f"run.tokens_per_batch={rows * 512}", f"run.steps={steps}", "run.log_every=1", "run.checkpoint_every=0",
         "run.eval_every=0", "run.eval_programs=0", f"run.threads={torch.get_num_threads()}",
+        f"parallel.precision={precision}",
     ])  # fmt: skip
     opened = open_training(config.data)
     with Packer(opened.mixture, config.data) as packer:
@@ -65,7 +71,8 @@ def against_trainer(rows: int, steps: int, rounds: int) -> list[Row]:
     speeds: dict[str, list[float]] = {"ours": [], "trainer": []}
     losses: dict[str, list[float]] = {}
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
+        watch = patch("opencwm.train.loop.time", SimpleNamespace(monotonic=clock))  # what its log reckons with
+        with tempfile.TemporaryDirectory() as folder, watch:
             train(
                 replace(config, run=replace(config.run, folder=Path(folder))),
                 mixture=ready, held_out_mixture=Mixture({}, {}), console=Console(quiet=True),
@@ -73,13 +80,14 @@ def against_trainer(rows: int, steps: int, rounds: int) -> list[Row]:
             log = read_log(Path(folder))
         speeds["ours"].append(statistics.median(record["tokens_per_second"] for record in log[1:]))
         losses["ours"] = [record["loss"] for record in log]
-        seconds, losses["trainer"] = trainer_run(config, batches)
+        seconds, losses["trainer"] = trainer_run(config, batches, clock)
         speeds["trainer"].append(rows * 512 / statistics.median(seconds[1:]))
     medians = {name: statistics.median(each) for name, each in speeds.items()}
     apart = max(abs(a - b) for a, b in zip(losses["ours"], losses["trainer"], strict=True))
     return [
         {
             "loop": {"ours": "opencwm", "trainer": "transformers.Trainer"}[name],
+            "products": precision,
             "tokens per second": round(speed),
             "ratio": round(speed / medians["trainer"], 2),
             "first loss": round(losses[name][0], 4),
@@ -90,7 +98,7 @@ def against_trainer(rows: int, steps: int, rounds: int) -> list[Row]:
     ]
 
 
-def trainer_run(config: TrainConfig, batches: list[Batch]) -> tuple[list[float], list[float]]:
+def trainer_run(config: TrainConfig, batches: list[Batch], clock: Clock) -> tuple[list[float], list[float]]:
     """Seconds and loss of each step of the Trainer over packed rows."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
@@ -102,10 +110,10 @@ def trainer_run(config: TrainConfig, batches: list[Batch]) -> tuple[list[float],
 
     class Watch(transformers.TrainerCallback):
         def on_step_begin(self, *_: object, **__: object) -> None:
-            stamps.append(time.perf_counter())
+            stamps.append(clock())
 
         def on_step_end(self, *_: object, **__: object) -> None:
-            stamps.append(time.perf_counter())
+            stamps.append(clock())
 
         def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
             if logs and "loss" in logs:
@@ -119,6 +127,7 @@ def trainer_run(config: TrainConfig, batches: list[Batch]) -> tuple[list[float],
             adam_beta1=0.9, adam_beta2=0.95, weight_decay=0.0, max_grad_norm=1.0, logging_steps=1,
             lr_scheduler_type="constant", save_strategy="no", report_to=[], use_cpu=True,
             dataloader_pin_memory=False, remove_unused_columns=False, optim="adamw_torch", disable_tqdm=True,
+            bf16=config.parallel.precision == "bfloat16",
         )  # fmt: skip
         trainer = transformers.Trainer(
             model, arguments, train_dataset=[as_inputs(batch) for batch in batches],
@@ -162,11 +171,13 @@ def products(model: Transformer, tokens: int, predicted: int) -> Callable[[], No
     return run
 
 
-def backward(model: Transformer, piece: MicroBatch) -> None:
-    Objective(model)(piece)[0].backward()
+def backward(model: Transformer, piece: MicroBatch, low: bool = False) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        loss = Objective(model)(piece)[0]
+    loss.backward()
 
 
-def parts(rows: int, rounds: int) -> list[Row]:
+def parts(rows: int, rounds: int, now: Clock) -> list[Row]:
     """Median tokens per second of each part of a step, and its share of the bound."""
     data, device = DataSettings(), torch.device("cpu")
     models = {kind: build_model(ModelSettings()) for kind in ("muon", "adamw")}
@@ -178,20 +189,21 @@ def parts(rows: int, rounds: int) -> list[Row]:
     seconds: dict[str, list[float]] = {}
 
     def clock(name: str, run: Callable[[], object]) -> None:
-        started = time.perf_counter()
+        started = now()
         run()
-        seconds.setdefault(name, []).append(time.perf_counter() - started)
+        seconds.setdefault(name, []).append(now() - started)
 
     with Packer(open_training(data).mixture, data) as packer:
         packer.batch(data.sequence_length)  # fills the buffer, which is not the speed of one batch
         for _ in range(rounds + 1):
-            started, before = time.perf_counter(), packer.items
+            started, before = now(), packer.items
             batch = packer.batch(tokens)
             if packer.items > before:
-                seconds.setdefault("documents", []).append(time.perf_counter() - started)
+                seconds.setdefault("documents", []).append(now() - started)
             (piece,) = micro_batches(batch, rows, device)
             clock("products", products(models["muon"], tokens, len(piece.targets_N)))
             clock("forward and backward", lambda piece=piece: backward(models["muon"], piece))  # type: ignore[misc]
+            clock("the same, bfloat16", lambda piece=piece: backward(models["muon"], piece, low=True))  # type: ignore[misc]
             models["muon"].zero_grad()
             for kind, name in (("muon", "update"), ("adamw", "update, adamw")):
 
@@ -200,7 +212,7 @@ def parts(rows: int, rounds: int) -> list[Row]:
                     optimisers[kind].step(1.0)
 
                 clock(name, update)
-    order = ("products", "forward and backward", "update", "update, adamw", "documents")
+    order = ("products", "forward and backward", "the same, bfloat16", "update", "update, adamw", "documents")
     speeds = {name: tokens / statistics.median(seconds[name][1:]) for name in order}  # the first round warms up
     return [
         {"part": name, "tokens per second": round(speed), "share of the bound": round(speed / speeds["products"], 3)}
@@ -224,17 +236,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training speed against transformers' Trainer, and where it goes.")
     parser.add_argument("--quick", action="store_true", help="under a minute instead of five")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--threads", type=int, help="of torch; by default its own choice")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of the clock's")
     arguments = parser.parse_args()
     quick = arguments.quick
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     tables: dict[str, list[Row]] = {
-        "step": parts(rows=4 if quick else 16, rounds=3 if quick else 8),
+        "step": parts(4 if quick else 16, 3 if quick else 8, clock),
         "packing": packing(rows=100 if quick else 400),
     }
     try:
-        tables["trainer"] = against_trainer(rows=2 if quick else 8, steps=6 if quick else 20, rounds=1 if quick else 3)
+        sizes = (2, 6, 1) if quick else (8, 20, 3)
+        tables["trainer"] = [row for kind in ("float32", "bfloat16") for row in against_trainer(*sizes, kind, clock)]
     except ImportError as error:
         print(f'without the comparison with the Trainer ({error}): pip install "opencwm[hf]" accelerate')
-    where = f"CPU, {torch.get_num_threads()} threads"
+    where = f"CPU, {torch.get_num_threads()} threads{', processor time' if arguments.cpu_time else ''}"
     if arguments.json:
         print(json.dumps({"bench": "train", "torch": torch.__version__, "device": where, **tables}, indent=2))
         return

@@ -13,6 +13,7 @@ mkdir -p "$out"
 [ -f "$out/base/config.json" ] || "$cwm" model fetch smollm2-135m "$out/base"
 [ -f "$out/code.parquet" ] || "$cwm" data code "$out/code.parquet" --package rich --package click --package networkx \
     --package jinja2 --package pygments --package packaging
+[ -f "$out/chats.jsonl" ] || "$cwm" data chats "$out/chats.jsonl" --count 2000
 [ -f "$out/prose.jsonl" ] || python3 - "$out/prose.jsonl" <<'PROSE'
 import importlib.metadata, json, sys
 texts = {d.metadata.get_payload() for d in importlib.metadata.distributions() if d.metadata.get_payload()}

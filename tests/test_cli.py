@@ -45,9 +45,9 @@ SURFACE = {
     "train plot": ["--help", "--key", "--output", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
-    "eval crux": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval crux": ["--data", "--help", "--input", "--json", "--limit", "--weights"],
     "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
-    "eval language": ["--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
+    "eval language": ["--bfloat16", "--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
     "data traces": [
         *["--contests", "--functions", "--help", "--inputs", "--json", "--keep", "--library", "--modules"],

@@ -12,6 +12,7 @@ from opencwm.evals.ablation import AblationConfig, ablate, arm_config, draw, int
 ROOT = Path(__file__).parents[2]
 SMALL = """
 seeds = [0, 1]
+frames_limit = 2
 [arms.none]
 shares = { code = 1.0 }
 [arms.traces]
@@ -63,6 +64,7 @@ def test_arms_are_trained_measured_and_compared(config: AblationConfig, monkeypa
     assert len(losses["none"]) == len(losses["traces"]) == 2
     assert max(losses["traces"]) < min(losses["none"])  # who has seen runs predicts them better
     assert losses["none"][0] != losses["none"][1]
+    assert all(0 <= share <= 1 for arm in result.figures.values() for share in arm["next frames"])
     table = result.table()
     assert "runs, loss" in table and "±" in table and "published, 8B" in table and "73.9 %" in table
     monkeypatch.setattr("opencwm.train.loop.train", lambda *_: pytest.fail("what is done is not done again"))

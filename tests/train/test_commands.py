@@ -190,4 +190,11 @@ def test_a_language_model_is_measured_on_what_should_follow(trained: Path, tmp_p
     figures = {figure["name"]: figure for figure in json.loads(done.stdout)["figures"]}
     assert figures["crux output, loss over all tokens"]["n"] == 3  # " 1" and the end of the line
     assert 5 < figures["crux output, loss over all tokens"]["value"] < 8  # nearly untrained
+    report = run("eval", "language", "--weights", tmp_path / "weights", "--crux", tmp_path / "crux.jsonl", "--json",
+                 "--bfloat16")  # fmt: skip
+    rounded = json.loads(report.stdout)
+    assert rounded["settings"]["products"] == "bfloat16"
+    near = next(f["value"] for f in rounded["figures"] if f["name"] == "crux output, loss over all tokens")
+    assert near == pytest.approx(figures["crux output, loss over all tokens"]["value"], rel=0.01)
+    assert near != figures["crux output, loss over all tokens"]["value"]
     assert run("eval", "language", "--weights", tmp_path / "weights").exit_code == 2

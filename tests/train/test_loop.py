@@ -98,8 +98,9 @@ def test_it_learns_and_exports(tmp_path: Path, kind: str) -> None:
         assert torch.equal(tensor, saved.half().float())
 
 
-def test_a_resumed_run_equals_one_without_a_break(tmp_path: Path) -> None:
-    longer = ("run.steps=24", "run.checkpoint_every=8")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_equals_one_without_a_break(tmp_path: Path, precision: str) -> None:
+    longer = ("run.steps=24", "run.checkpoint_every=8", f"parallel.precision={precision}")
     run(config(tmp_path / "whole", *longer))
     with pytest.raises(DataError):  # dies after its checkpoint of step 16, with later steps in its log
         run(config(tmp_path / "broken", *longer), FakeSource(fails_at=programs_after(tmp_path / "whole", 22)))

@@ -11,8 +11,9 @@ import torch
 
 from opencwm.config import ConfigError, load, resolved
 from opencwm.train import checkpoint
+from opencwm.train.loss import Objective
 from opencwm.train.meter import read_log
-from opencwm.train.parallel import World, part_sizes, world
+from opencwm.train.parallel import World, parallelise, part_sizes, precision, world
 from opencwm.train.run import build_model, export
 from opencwm.train.settings import TrainConfig
 
@@ -46,7 +47,7 @@ def start(folder: Path, processes: int, *overrides: str, arguments: Any = (), op
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *options]
     command += [str(SCRIPT), str(folder / "given.toml"), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -162,6 +163,31 @@ def test_lanes_that_cannot_be_dealt_out_are_refused(monkeypatch: pytest.MonkeyPa
         ConfigError, match=r"data.lanes \(4\) cannot be divided among 3 data-parallel processes: set data"
     ):
         place.lanes(4)
+
+
+def test_float8_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(TrainConfig, None, [*SMALL, "parallel.precision=float8"])
+    objective, place = Objective(build_model(settings.model)), World(torch.device("cpu"))
+    for capability in (None, (8, 0)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=capability: found is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        with pytest.raises(ConfigError, match=r"float8 needs a GPU with float8 products \(Hopper.*: use bfloat16"):
+            parallelise(objective, settings.parallel, place)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setitem(sys.modules, "torchao.float8", None)
+    with pytest.raises(ConfigError, match=r"float8 needs torchao: pip install torchao"):
+        parallelise(objective, settings.parallel, place)
+
+
+def test_fastest_is_what_the_processor_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow(name: str, device: str = "cpu") -> bool:
+        return precision(load(TrainConfig, None, [f"parallel.precision={name}"]).parallel, torch.device(device))
+
+    for found in ({}, {"avx512_bf16": True}, {"amx_bf16": True}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert narrow("fastest") == bool(found)
+        assert narrow("bfloat16") and narrow("fastest", "cuda") and narrow("auto", "cuda")
+        assert not narrow("auto") and not narrow("float32", "cuda")
 
 
 def test_parts_cover_the_fused_matrices() -> None:

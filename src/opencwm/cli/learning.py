@@ -49,11 +49,21 @@ def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, 
     _print(report, as_json)
 
 
-def crux(data: Data, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
+def crux(
+    data: Data,
+    limit: Limit = None,
+    inputs: Annotated[
+        bool, typer.Option("--input", help="The input task instead: arguments that give the output.")
+    ] = False,
+    as_json: Json = False,
+    weights: Weights = None,
+) -> None:
     """Output accuracy: one greedy predicted run per program, no interpreter in the loop."""
-    from opencwm.evals.crux import evaluate
+    from opencwm.evals import crux as outputs
+    from opencwm.evals import crux_input
 
     load_crux(data, limit)
+    evaluate = crux_input.evaluate if inputs else outputs.evaluate
     with progress("loading the model") as say:
         report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
     _print(report, as_json)
@@ -70,6 +80,7 @@ def language(
         typer.Option("--humaneval", metavar="FILE", help='JSON lines with "prompt" and "canonical_solution".'),
     ] = None,
     limit: Limit = None,
+    low: Annotated[bool, typer.Option("--bfloat16", help="Products in bfloat16: faster, and a little off.")] = False,
     as_json: Json = False,
 ) -> None:
     """Loss of a language model on what should come next: outputs of calls, bodies of functions."""
@@ -85,7 +96,7 @@ def language(
     if not tasks:
         raise Unusable("nothing to measure on: give --crux FILE, --humaneval FILE, or both")
     with progress("measuring") as say:
-        report = evaluate(weights, tokenizer, tasks, progress=_counting("measuring", say))
+        report = evaluate(weights, tokenizer, tasks, low=low, progress=_counting("measuring", say))
     _print(report, as_json)
 
 

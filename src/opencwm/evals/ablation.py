@@ -46,14 +46,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """`base`: the training of every arm. `crux`: a file in CRUXEval's layout to predict outputs of, of which
-    `crux_limit` programs are taken; None leaves it out. `folder`: runs, results and the plot."""
+    """`base`: the training of every arm. `crux`: a file in CRUXEval's layout to predict outputs and inputs of, of which
+    `crux_limit` programs are taken; None leaves it out. `frames_limit`: held-out programs of which every next frame is
+    predicted, given those before it; 0 for none. `folder`: runs, results and the plot."""
 
     base: TrainConfig = field(default_factory=TrainConfig)
     arms: dict[str, Arm] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     crux: Path | None = None
     crux_limit: int = 40
+    frames_limit: int = 40
     folder: Path = Path("runs/out/ablation")
 
     def __post_init__(self) -> None:
@@ -133,10 +135,8 @@ def missing(config: AblationConfig, arm: Arm) -> str:
 
 def measured(config: AblationConfig, name: str, arm: Arm, seed: int) -> dict[str, float]:
     """The figures of one run, which is trained unless it is done."""
-    from opencwm.evals import crux
     from opencwm.train.loop import train
     from opencwm.train.meter import read_log
-    from opencwm.train.run import export
 
     folder = config.folder / f"{name}-{seed}"
     done = folder / "figures.json"
@@ -148,13 +148,30 @@ def measured(config: AblationConfig, name: str, arm: Arm, seed: int) -> dict[str
     for top in dict.fromkeys(source.partition("/")[0] for source in held_out):
         own = [values["loss"] for source, values in held_out.items() if source.partition("/")[0] == top]
         figures[f"{top}, loss"] = statistics.fmean(own)
-    if config.crux is not None:
-        export(folder, folder / "weights", layout="opencwm")
-        report = crux.evaluate(config.crux, limit=config.crux_limit, weights=folder / "weights")
-        value = report.figures[0].value
-        figures["crux output"] = 0.0 if value is None else value
+    figures |= asked(config, folder)
     done.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures
+
+
+def asked(config: AblationConfig, folder: Path) -> dict[str, float]:
+    """What a run's last weights answer: outputs and inputs of CRUXEval's programs, and next frames."""
+    from opencwm.evals import crux, crux_input, frames
+    from opencwm.evals.running import open_world
+    from opencwm.train.run import export
+
+    weights, found = folder / "weights", dict[str, float]()
+    if config.frames_limit or config.crux is not None:
+        export(folder, weights, layout="opencwm")
+    if config.frames_limit:
+        world = open_world(weights)
+        runs = frames.real_runs(None, limit=config.frames_limit)
+        judged = [frame for run in runs for frame in frames.judged_frames(world, *run)]
+        found["next frames"] = statistics.fmean(frame.right for frame in judged)
+    if config.crux is not None:
+        for metric, module in (("crux output", crux), ("crux input", crux_input)):
+            value = module.evaluate(config.crux, limit=config.crux_limit, weights=weights).figures[0].value
+            found[metric] = value or 0.0
+    return found
 
 
 def arm_config(base: TrainConfig, arm: Arm, seed: int, folder: Path) -> TrainConfig:

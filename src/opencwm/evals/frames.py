@@ -116,10 +116,15 @@ def real_runs(path: str | Path | None, *, seed: int = 0, limit: int | None = Non
 
 def measure(world: World, program: Program, trace: Trace) -> Result:
     """One program, with its true past and running free. A world that gives up predicts no further frames."""
-    guesses = true_past(world, program, trace)
-    judged = [judge(real, guess) for real, guess in zip_longest(trace.frames, guesses[: len(trace.frames)])]
+    judged = judged_frames(world, program, trace)
     run = run_free(world, program, limit=2 * len(trace.frames) + 50)
     return Result(trace, judged, run, compare(trace, run.trace))
+
+
+def judged_frames(world: World, program: Program, trace: Trace) -> list[Judged]:
+    """Every frame of a run, predicted from the real ones before it."""
+    guesses = true_past(world, program, trace)
+    return [judge(real, guess) for real, guess in zip_longest(trace.frames, guesses[: len(trace.frames)])]
 
 
 def true_past(world: World, program: Program, trace: Trace) -> Sequence[Prediction | None]:

@@ -5,6 +5,7 @@ Notable choices:
   then the canonical solution). Nothing is sampled, and no program is run.
 - *Right* is a completion of which every token is the most likely one: what greedy decoding would write.
 - The loss is per token, over all tokens of a task; its interval is that of the mean over items.
+- Products in bfloat16 where asked: on a CPU twice as fast. Compare figures of one precision only.
 """
 
 from __future__ import annotations
@@ -58,20 +59,27 @@ def evaluate(
     tokenizer: str,
     tasks: dict[str, list[Completion]],
     *,
+    low: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Loss and share of right completions of each task. Raises WeightsError, and ValueError for a wrong tokenizer."""
+    """Loss and share of right completions of each task; `low`: with products in bfloat16.
+
+    Raises WeightsError, and ValueError for a wrong tokenizer.
+    """
     model, _ = load_weights(weights)
     tokens = open_tokens(tokenizer)
     if tokens.size - len(getattr(tokens, "ADDED", ())) > model.config.vocab_size:
         raise ValueError(
             f"{weights} knows {model.config.vocab_size} tokens, {tokenizer} has {tokens.size}: take its own"
         )
-    report = Report("language", {"weights": weights.name, "tokenizer": Path(tokenizer).name})
+    settings = {"weights": weights.name, "tokenizer": Path(tokenizer).name}
+    report = Report("language", {**settings, "products": "bfloat16" if low else "float32"})
     total = sum(map(len, tasks.values()))
     done = 0
     for name, completions in tasks.items():
-        losses, counts, right = measure(model, tokens, completions, lambda n, d=done: progress(d + n, total))
+        losses, counts, right = measure(
+            model, tokens, completions, low=low, say=lambda n, d=done: progress(d + n, total)
+        )
         done += len(completions)
         report.mean(
             f"{name}, loss", [loss / count for loss, count in zip(losses, counts, strict=True)], "nats per token"
@@ -85,7 +93,7 @@ def evaluate(
 
 @torch.no_grad()
 def measure(
-    model: Transformer, tokens: Tokens, completions: Sequence[Completion], say: object = None
+    model: Transformer, tokens: Tokens, completions: Sequence[Completion], *, low: bool = False, say: object = None
 ) -> tuple[list[float], list[int], list[bool]]:
     """Per item that is short enough: summed loss, tokens, and whether all of them were the most likely ones."""
     documents = []
@@ -99,8 +107,10 @@ def measure(
         return [], [], []
     objective = Objective(model)
     losses: dict[int, tuple[float, int, bool]] = {}
-    for piece in micro_batches(batch, 1, model.embedding.weight.device):
-        figures = objective(piece)[1].double().cpu().numpy()
+    device = model.embedding.weight.device
+    for piece in micro_batches(batch, 1, device):
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            figures = objective(piece)[1].double().cpu().numpy()
         for (_, number), (loss, right), count in zip(piece.origins, figures, np.rint(piece.shares_U), strict=True):
             losses[number] = float(loss), int(count), bool(right == count)
         if callable(say):

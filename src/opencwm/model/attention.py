@@ -124,10 +124,13 @@ class Attention(nn.Module):
         q_BTHD, k_BTKD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
         if self.gather is not None:
             k_BTKD, v_BTKD = self.gather(k_BTKD, v_BTKD)
-        if layout.spans:
-            y_BTHD = attend_spans(q_BTHD, k_BTKD, v_BTKD, layout.spans)
-        else:
-            y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, layout.global_mask if self.is_global else layout.local_mask)
+        mixed = torch.is_autocast_enabled(x_BTC.device.type) and not layout.fused
+        # A CPU's attention in bfloat16 is three times slower than in float32: a fused pass keeps to float32 there.
+        with torch.autocast(x_BTC.device.type, enabled=mixed):
+            if layout.spans:
+                y_BTHD = attend_spans(q_BTHD, k_BTKD, v_BTKD, layout.spans)
+            else:
+                y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, layout.global_mask if self.is_global else layout.local_mask)
         return self.out(y_BTHD.reshape(batch, tokens, -1))  # type: ignore[no-any-return]
 
     def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,8 +2,10 @@
 
 On two cores these steps (normalise, convolve, rotate, SwiGLU) cost more than the matrix products between them when
 autograd composes them from single operations; written out they make fewer passes over memory and no copies. Each
-computes what its plain counterpart in the layers does, which remains the code for GPUs, for compilers, for mixed
-precision and for decoding.
+computes what its plain counterpart in the layers does, which remains the code for GPUs, for compilers and for decoding.
+
+Under mixed precision the matrix products alone are in bfloat16: heads come out of `rotated_heads` in float32, norms
+compute in it, and only SwiGLU works on what the products gave.
 
 Shapes: N tokens of all rows, C model width, F feed-forward width, J heads that are turned (query and key heads),
 H all heads (values too), D head_dim, W convolution width.
@@ -41,7 +43,8 @@ def swiglu(gate_up_NF2: Tensor) -> Tensor:
 def rotated_heads(
     qkv_NHD: Tensor, cos_ND: Tensor, sin_ND: Tensor, weight_JD: Tensor | None, eps: float, turned: int
 ) -> tuple[Tensor, Tensor]:
-    """The first `turned` heads, normalised (with weights) and rotated (tables as for `rope.rotate`), and the others."""
+    """The first `turned` heads, normalised (with weights) and rotated (tables as for `rope.rotate`), and the others, in
+    the precision of the tables."""
     arguments = (qkv_NHD, cos_ND, sin_ND, weight_JD, eps, turned)
     return _RotatedHeads.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -126,14 +129,14 @@ class _RotatedHeads(Function):
     def forward(
         ctx: Any, qkv_NHD: Tensor, cos_ND: Tensor, sin_ND: Tensor, weight_JD: Tensor | None, eps: float, turned: int
     ) -> tuple[Tensor, Tensor]:
-        x_NJD, values_NKD = qkv_NHD[:, :turned], qkv_NHD[:, turned:]
+        x_NJD, values_NKD = qkv_NHD[:, :turned].to(cos_ND.dtype), qkv_NHD[:, turned:]
         inverse_NJ1 = None
         if weight_JD is not None:
             inverse_NJ1 = _inverse_rms(x_NJD, eps)
             x_NJD = (x_NJD * inverse_NJ1).mul_(weight_JD)
         ctx.save_for_backward(qkv_NHD, cos_ND, sin_ND, weight_JD, inverse_NJ1)
         ctx.turned = turned
-        return _turn(x_NJD, cos_ND, sin_ND), values_NKD.contiguous()
+        return _turn(x_NJD, cos_ND, sin_ND), values_NKD.to(cos_ND.dtype, memory_format=torch.contiguous_format)
 
     @staticmethod
     def backward(ctx: Any, grad_NJD: Tensor, grad_values_NKD: Tensor) -> tuple[Tensor | None, ...]:

@@ -246,9 +246,5 @@ def _same_document(documents_BT: Tensor | None, rows: int, tokens: int, shift: i
 
 
 def _fusible(like: Tensor) -> bool:
-    return (
-        like.device.type == "cpu"
-        and like.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
+    wide = like.dtype in (torch.float32, torch.float64)
+    return like.device.type == "cpu" and wide and not torch.compiler.is_compiling()

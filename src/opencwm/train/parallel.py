@@ -13,7 +13,7 @@ Notable choices:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -153,7 +153,16 @@ def parallelise(objective: Objective, settings: ParallelSettings, world: World) 
 
 def precision(settings: ParallelSettings, device: torch.device) -> bool:
     """Whether products are in bfloat16 (or narrower)."""
-    return settings.precision in ("bfloat16", "float8") or (settings.precision == "auto" and device.type == "cuda")
+    if settings.precision in ("auto", "fastest"):
+        return device.type == "cuda" or (settings.precision == "fastest" and _bfloat16_cpu())
+    return settings.precision in ("bfloat16", "float8")
+
+
+def _bfloat16_cpu() -> bool:
+    """Whether the processor has products of bfloat16, without which they are slower than float32's. Torch before 2.13
+    may not know."""
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def loss_factor(world: World) -> float:

@@ -95,7 +95,7 @@ def memory(model: ModelConfig, config: TrainConfig, processes: int) -> dict[str,
     """
     weights = model.parameter_count()
     moments = 1.5 if config.optimiser.kind == "muon" else 2.0
-    narrow = config.parallel.precision in ("bfloat16", "float8")
+    narrow = config.parallel.precision in ("fastest", "bfloat16", "float8")
     number = 2 if narrow else 4
     tokens = config.micro_batch_tokens / (config.parallel.context * config.parallel.tensor)
     layer = 18 * model.dim + 3 * model.ffn_dim

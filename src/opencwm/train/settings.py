@@ -99,8 +99,9 @@ class ParallelSettings:
     `tensor`: processes that share each layer's heads and columns, `sequence`: and the tokens between them. `context`:
     processes that share a row's tokens. What is left of the world is data-parallel, with sharded weights (FSDP2).
     `checkpoint_activations`: compute layers again in the backward pass instead of keeping them. `compile`:
-    torch.compile each layer. `precision`: of the products: "auto" is bfloat16 on a GPU, float32 on a CPU; "float8"
-    needs a Hopper GPU and torchao.
+    torch.compile each layer. `precision`: of the products: "auto" is bfloat16 on a GPU, float32 on a CPU; "fastest"
+    is bfloat16 on a CPU too, if it has instructions for that (AVX512-BF16, AMX: twice as fast); "float8" needs a Hopper
+    GPU and torchao.
     """
 
     tensor: int = 1
@@ -108,7 +109,7 @@ class ParallelSettings:
     context: int = 1
     checkpoint_activations: bool = False
     compile: bool = False
-    precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
+    precision: Literal["auto", "fastest", "float32", "bfloat16", "float8"] = "auto"
 
     def __post_init__(self) -> None:
         check(self.tensor >= 1 and self.context >= 1, "tensor and context must be at least 1 process")
