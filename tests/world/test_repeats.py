@@ -43,6 +43,14 @@ def test_a_for_that_comes_round_more_often_than_it_has_items_is_found() -> None:
     assert found and found[0] < len(frames) - 4
 
 
+def test_a_line_that_calls_more_often_than_it_has_calls_is_found() -> None:
+    real = record(Program("def g(x):\n    return x\ndef f(n):\n    y = g(n) + g(n)\n    return y\n", "f(1)"))
+    assert repeated_at(real) is None
+    frames = [*real.frames[:4], *(real.frames[4:7] * 3)]
+    watch = Repeats(real.context)
+    assert [watch.add(frame) for frame in frames].index(True) == 10
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -51,6 +59,9 @@ def test_a_for_that_comes_round_more_often_than_it_has_items_is_found() -> None:
         "def f(n):\n    for x in [n] * 9:\n        for y in 'aa':\n            z = y\n    return z\n",
         "class Box:\n    def __init__(self):\n        self.n = 0\n    def more(self):\n        self.n += 1\n        return self.n < 5\ndef f(n):\n    box = Box()\n    while box.more():\n        x = n\n    return x\n",
         "def g(n):\n    while True:\n        yield n\ndef f(n):\n    return [x for x, _ in zip(g(n), range(4))]\n",
+        "def g(x):\n    return x\ndef f(n):\n    y = list(map(g, [n] * 4))\n    z = [g(n) for _ in 'abc']\n    return y + z\n",
+        "def g(x):\n    return x\ndef f(n):\n    h = g\n    return list(map(h, [n] * 4))\n",
+        "def g(x):\n    return x\ndef f(n):\n    for _ in [1, 1, 1]: g(n); g(n)\n    return n\n",
         "def down(n):\n    while n:\n        m = n\n        return down(n - 1)\n    return 0\ndef f(n):\n    return [down(2) for _ in range(3)]\n",
     ],
 )
