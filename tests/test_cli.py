@@ -235,6 +235,23 @@ def test_trace_writes_a_file(file, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("run")] == ["run.jsonl"]
 
 
+@pytest.mark.parametrize("where", [[], ["--sandbox"]])
+def test_trace_says_which_names_share_an_object(tmp_path, where):
+    if where:
+        try:
+            open_sandbox().close()
+        except InfraError as error:
+            pytest.skip(f"no sandbox: {error}")
+    path = tmp_path / "f.py"
+    path.write_text("def f(xs):\n    a = xs\n    b = list(a)\n    a.append(1)\n    return b\n")
+    shown = run("trace", path, "--call", "f([])", "--identity", *where).stdout
+    assert shown.count("xs is a") == 1 and "a is b" not in shown
+    assert "xs is a" not in run("trace", path, "--call", "f([])", *where).stdout
+    (trace,) = read_jsonl(run("trace", path, "--call", "f([])", "--identity", "--json", *where).stdout.splitlines())
+    assert [frame.identity for frame in trace.frames if frame.line == 4] == [(("xs", "a"),)]
+    assert "--identity" in refused(run("trace", path, "--call", "f([])", "--identity", "--format", "cwm"), 2)
+
+
 def test_trace_steps_and_limits(file):
     assert '"steps"' in run("trace", file, "--call", "f('a' + 'b')", "--json", "--steps").stdout
     assert '"steps"' not in run("trace", file, "--call", "f('a' + 'b')", "--json").stdout

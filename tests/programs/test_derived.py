@@ -13,12 +13,12 @@ from opencwm.codec import tasks
 from opencwm.codec.compact import Encoder, Window
 from opencwm.codec.errors import CodecError
 from opencwm.codec.tokenizer import VOCABULARY
-from opencwm.programs import derived
+from opencwm.programs import counterfactual, derived
 from opencwm.programs.program import Program
 from opencwm.programs.write import stream
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
-from opencwm.trace.recorder import record
+from opencwm.trace.recorder import RecordError, record
 
 LIMITS = Limits(frames=300)
 LOOP = Program(
@@ -32,6 +32,11 @@ LOOP = Program(
 def point(trace: Trace, line: int, turn: int = 0) -> int:
     """How many frames have happened when a line is about to run for the (turn + 1)-th time."""
     return [i for i, frame in enumerate(trace.frames) if frame.event == "line" and frame.line == line][turn] + 1
+
+
+def changed(program: Program, before: Trace, at: int, name: str, text: str, *, steps: bool = False) -> Trace | None:
+    change = counterfactual.Change(at, name, text)
+    return counterfactual.shown(before, counterfactual.rerun(program, change, limits=LIMITS, steps=steps), change)
 
 
 def asked(kind: str, at: int = 0, line: int | None = None) -> tasks.Answer:
@@ -125,7 +130,7 @@ def test_arguments_come_from_a_source_without_the_call() -> None:
 def test_a_counterfactual_is_the_run_with_the_variable_set_by_hand() -> None:
     trace = record(LOOP)
     at = point(trace, 8, 1)
-    after = derived.counterfactual(LOOP, trace, at, "total", "99", limits=LIMITS)
+    after = changed(LOOP, trace, at, "total", "99")
     assert after is not None and after.frames[: at - 1] == trace.frames[: at - 1]
     assert after.frames[at - 1].locals["total"] == "99" and after.frames[at].line == 9 and after.result == "99"
     window = tasks.change(Encoder(trace), Encoder(after), at, "total", "99", 512)
@@ -139,19 +144,22 @@ def test_a_change_reaches_closures_and_generators() -> None:
     source = "def f(n):\n    k = 1\n    def add(x):\n        return x + k\n    y = add(n)\n    return y\n"
     program = Program(source, "f(5)")
     trace = record(program)
-    after = derived.counterfactual(program, trace, point(trace, 5), "k", "10", limits=LIMITS)
+    after = changed(program, trace, point(trace, 5), "k", "10")
     assert after is not None and after.result == "15"
     source = "def g(n):\n    while n:\n        yield n\n        n -= 1\n\ndef f(m):\n    return list(g(m))\n"
     program = Program(source, "f(3)")
     trace = record(program)
-    after = derived.counterfactual(program, trace, point(trace, 4, 1), "n", "1", limits=LIMITS)
+    after = changed(program, trace, point(trace, 4, 1), "n", "1")
     assert after is not None and after.result == "[3, 2]"
 
 
-def test_what_cannot_be_changed_gives_none() -> None:
+def test_what_cannot_be_changed_is_said() -> None:
     program = Program("class A:\n    x = 1\n\ndef f(n):\n    return n", "f(2)")
     trace = record(program)
-    assert derived.counterfactual(program, trace, point(trace, 5), "missing", "1", limits=LIMITS) is None
+    with pytest.raises(RecordError, match="missing cannot be changed"):
+        changed(program, trace, point(trace, 5), "missing", "1")
+    other = record(Program(program.source, "f(3)"))
+    assert changed(program, other, point(trace, 5), "n", "1") is None
 
 
 def windows(count: int) -> list[tuple[str, Program, Trace, Window]]:
@@ -193,7 +201,7 @@ def test_tasks_of_written_programs_are_true() -> None:
             assert answer.locals == trace.frames[at - 2].locals
         elif kind == "change":
             assert answer.changed is not None
-            after = derived.counterfactual(program, trace, at, *answer.changed, limits=LIMITS, steps=True)
+            after = changed(program, trace, at, *answer.changed, steps=True)
             assert after is not None and list(after.frames[at : at + len(answer.frames)]) == answer.frames
         elif kind == "arguments" and trace.outcome.kind == "return":
             for text in answer.locals.values():

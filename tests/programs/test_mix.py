@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -10,9 +12,12 @@ import pytest
 
 from opencwm.codec.tokenizer import SIZE
 from opencwm.config import ConfigError, load, resolved
-from opencwm.programs.mix import Mix, MixConfig, Shares, TaskShares
+from opencwm.programs.batch import Recorder
+from opencwm.programs.mix import STRETCH, Mix, MixConfig, Shares, TaskShares
 from opencwm.programs.real import effect, pool
 from opencwm.programs.write.frequencies import count
+from opencwm.sandbox import InfraError
+from opencwm.train.workers import CHUNK
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 HARVESTED = MixConfig(shares=Shares(0.5, 0.2, 0, 0.3), packages=("bisect", "textwrap"))
@@ -27,6 +32,10 @@ def test_a_window_is_a_function_of_seed_and_index() -> None:
     assert sum(other(index) == first[index] for index in range(40)) < 5
     held_out = Mix(HARVESTED, "held-out")
     assert sum(held_out(index) == first[index] for index in range(40)) < 5
+
+
+def test_workers_take_whole_stretches() -> None:
+    assert CHUNK % STRETCH == 0
 
 
 def test_windows_fit_and_hold_something_to_learn() -> None:
@@ -81,7 +90,7 @@ def test_method_frequencies_follow_a_corpus(tmp_path: Path) -> None:
 
     def calls(config: MixConfig) -> Counter[str]:
         mix = Mix(config)
-        programs = (mix.choose(index)[1] for index in range(1500))
+        programs = (mix.choose(index).program for index in range(1500))
         return sum((count(program.source) for program in programs if program is not None), Counter())
 
     usual, followed = calls(MixConfig()), calls(MixConfig(methods=str(tmp_path)))
@@ -153,6 +162,102 @@ def test_functions_of_the_data_run_with_fuzzed_inputs() -> None:
     function = next(f for f in functions if f.origin.startswith("mbpp"))
     calls = [function.call(run) for run in range(20)]
     assert len(set(calls)) > 8 and calls == [function.call(run) for run in range(20)]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of data: functions with tests, one of them with a generator of arguments, and what they do is watched."""
+    (tmp_path / "mbpp").mkdir()
+    rows = [
+        {
+            "task_id": number,
+            "code": f"def scale{number}(xs, k):\n    out = []\n    for x in xs:\n        out.append(x * k + {number})\n    return out\n",
+            "test_list": [f"assert scale{number}([1, 2, 3], {number}) == []", f"assert scale{number}([], 2) == []"],
+        }
+        for number in range(40)
+    ]
+    (tmp_path / "mbpp" / "mbpp_train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "codeio").mkdir()
+    rows = [
+        {
+            "code_sample": f"def shift{number}(n, name):\n    n += {number}\n    return [n, name.upper()]\n",
+            "input_generator": "def generate_inputs(rng):\n    return {'n': rng.randint(0, 99), 'name': rng.choice(['ab', 'cd'])}\n",
+        }
+        for number in range(40)
+    ]
+    with gzip.open(tmp_path / "codeio" / "codeio.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def real_functions(data: Path, **settings: bool) -> MixConfig:
+    return MixConfig(shares=Shares(0.3, 0, 0.7, 0), tasks=TaskShares(change=0.3), data=str(data), **settings)
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_functions_of_data_give_the_same_windows_in_the_sandbox_as_in_this_process(data: Path) -> None:
+    boxed, trusted = Mix(real_functions(data)), Mix(real_functions(data, trust=True))
+    made = [boxed.make(index) for index in range(64)]
+    assert [each.windows for each in made] == [trusted(index) for index in range(64)]
+    assert {each.program.origin.split()[0] for each in made if each.program is not None} >= {"mbpp", "codeio"}
+    assert any(window.name == "functions/change" for each in made for window in each.windows)
+    again = Mix(real_functions(data))
+    assert [again(index) for index in reversed(range(37, 64))] == [each.windows for each in reversed(made[37:])]
+
+
+@pytest.mark.usefixtures("sandbox_works")
+def test_functions_of_data_can_do_no_harm(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the filter by syntax lets them through: one ends its process, one writes, one hangs in C."""
+    target = data / "escaped"
+    bodies = {
+        "leaves": "os._exit(3)",
+        "writes": f"open({str(target)!r}, 'w')",
+        "hangs": "sum(iter(int, 1))",
+        "works": "x + 1",
+    }
+    rows = [
+        {
+            "task_id": name,
+            "code": f"import os\ndef {name}(x):\n    y = {body}\n    return y\n",
+            "test_list": [f"assert {name}({number}) == 0" for number in range(9)],
+        }
+        for name, body in bodies.items()
+    ]
+    (data / "mbpp" / "mbpp_train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr("opencwm.programs.real.effect", lambda source: None)
+    monkeypatch.setattr("opencwm.programs.real.RealFunction.held_out", False)
+    monkeypatch.setattr("opencwm.programs.mix._SECONDS", 0.3)
+    pool.cache_clear()
+    try:
+        made = [Mix(real_functions(data)).make(index) for index in range(48)]
+    finally:
+        pool.cache_clear()
+    by_name: dict[str, set[str]] = {}
+    for each in made:
+        if each.source == "functions" and each.program is not None and each.program.call is not None:
+            by_name.setdefault(each.program.call.partition("(")[0], set()).add(each.rejected)
+    assert by_name["leaves"] == {"not recorded: exit"} and by_name["hangs"] == {"too slow"}
+    assert by_name["works"] <= {"", "no window fits"} and "" in by_name["works"]
+    assert by_name["writes"] and not target.exists()
+
+
+def test_without_a_sandbox_functions_of_data_are_refused_and_others_are_not(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(*arguments: object, **named: object) -> None:
+        raise InfraError("bwrap is not there: apt install bubblewrap")
+
+    monkeypatch.setattr("opencwm.programs.batch.open_sandbox", none_here)
+    monkeypatch.setattr("opencwm.programs.foreign.recorder", Recorder)
+    mix = Mix(real_functions(data))
+    with pytest.raises(InfraError, match=r"apt install bubblewrap.*mix\.trust = true"):
+        mix.check()
+    with pytest.raises(InfraError, match="bubblewrap"):
+        [mix(index) for index in range(8)]
+    Mix(HARVESTED).prepare()
+    trusted = Mix(real_functions(data, trust=True))
+    trusted.check()
+    assert any(trusted(index) for index in range(8))
 
 
 @pytest.mark.slow

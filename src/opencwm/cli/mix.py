@@ -107,13 +107,14 @@ def audit(
     shown = examples
     with progress("auditing") as say:
         for index in range(start, start + programs):
-            source, program = stream.choose(index)
+            chosen = stream.choose(index)
+            program = chosen.program
             report.programs += 1
             match = auditor.match(program.source) if program is not None else None
             if match is not None:
-                report.matches[(source, *match)] += 1
+                report.matches[(chosen.source, *match)] += 1
                 if shown and program is not None:
-                    typer.echo(f"--- {source}, like {match[0]} by {match[1]}\n{program.source}\n")
+                    typer.echo(f"--- {chosen.source}, like {match[0]} by {match[1]}\n{program.source}\n")
                     shown -= 1
             if index % 500 == 0:
                 say(f"auditing: {index - start:,} of {programs:,} programs, {report.matched:,} match")

@@ -47,11 +47,20 @@ def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
 
 def trace_table(trace: Trace, *, width: int) -> Table:
-    """A recorded run: one row per frame, with what changed before it."""
+    """A recorded run: one row per frame, with what changed before it, names that have come to share an object too."""
     table = columns("#", "event", "line", "source", "state", source_width=width // 2)
     changes = changes_of(trace)
+    shared: list[tuple[tuple[str, ...], ...]] = []  # of the open activations
     for index, frame in enumerate(trace.frames):
-        table.add_row(*_place(index, frame, trace), state(frame, changes[index]))
+        del shared[frame.depth + (frame.event != "call") :]
+        shared += [()] * (frame.depth + 1 - len(shared))
+        text = state(frame, changes[index])
+        for group in frame.identity:
+            if group not in shared[frame.depth]:
+                text.append("  " if text else "").append(" is ".join(group), style="italic")
+        if frame.event in ("call", "line"):
+            shared[frame.depth] = frame.identity
+        table.add_row(*_place(index, frame, trace), text)
     return table
 
 

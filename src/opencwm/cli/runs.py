@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
@@ -21,9 +21,10 @@ from opencwm.cli.progress import progress
 
 if TYPE_CHECKING:
     from opencwm.programs.program import Program
-    from opencwm.trace.core import Core, Name
+    from opencwm.trace.core import Core
     from opencwm.trace.filters import Predicate
     from opencwm.trace.frames import Trace
+    from opencwm.trace.isolate import Options
     from opencwm.trace.limits import Limits
     from opencwm.world.compare import Comparison
     from opencwm.world.protocol import Prediction, Run, World
@@ -94,6 +95,9 @@ def trace(
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
     steps: Annotated[bool, typer.Option("--steps", help="Record the values of sub-expressions too.")] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Record which names share an object, shown as in `a is b`.")
+    ] = False,
     select: Annotated[
         str | None,
         typer.Option(
@@ -129,13 +133,16 @@ def trace(
     if file is None and core is None:
         raise Unusable("name a Python file, or - for standard input")
     if file is not None and (diff is not None or git is not None):
-        if output is not None or form is not Format.table or steps or (diff is not None and git is not None):
-            raise Unusable("a comparison takes one of --diff and --git, and neither --format, --steps nor --output")
+        both = diff is not None and git is not None
+        if output is not None or form is not Format.table or steps or identity or both:
+            raise Unusable("a comparison takes --diff or --git, and none of --format, --steps, --identity, --output")
         _compare(file, call, diff, git, _limits(limit_frames, seconds), as_json, sandbox)
         return
 
     if as_json and form is not Format.table:
         raise Unusable(f"--json and --format {form.value} exclude each other: choose one")
+    if identity and form is not Format.table:
+        raise Unusable(f"--format {form.value} has no place for --identity: take the table or --json")
     if file is None:
         typer.echo(f"recording with {_core(core)}")
         return
@@ -148,7 +155,9 @@ def trace(
     with progress("running"):
         where = _sandboxed(file, sandbox)
         limits = _limits(limit_frames, seconds)
-        recorded = _record(program, limits, steps=steps, output=printed, core=chosen.name, sandbox=where)
+        recorded = _record(
+            program, limits, sandbox=where, steps=steps, identity=identity, output=printed, core=chosen.name
+        )
     if condition is not None:
         recorded = _selected(recorded, condition)
     typer.echo(printed.getvalue(), err=True, nl=False)
@@ -265,23 +274,15 @@ def _limits(frames: int, seconds: float) -> Limits:
     return Limits(frames=frames, seconds=seconds)
 
 
-def _record(
-    program: Program,
-    limits: Limits,
-    *,
-    steps: bool = False,
-    output: TextIO | None = None,
-    core: Name | None = None,
-    sandbox: bool = False,
-) -> Trace:
+def _record(program: Program, limits: Limits, *, sandbox: bool = False, **options: Unpack[Options]) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 
-        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
+        return record_sandboxed(program, **{**options, "limits": limits})
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+    return record_isolated(program, **{**options, "limits": limits})
 
 
 def _core(name: CoreName | None) -> Core:

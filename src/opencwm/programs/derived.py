@@ -1,34 +1,50 @@
 """Derived tasks: questions about a recorded run that a debugger's user asks, and what-ifs, all answered by running.
 
-Answers are read off the recorded run, except for a counterfactual: there the program runs again, one local variable is
-given another value when the chosen line is reached, in the running frame itself, and what happens then is recorded.
+Answers are read off the recorded run, except for a counterfactual: there the program runs again with one local variable
+changed on the way (`counterfactual.py`), wherever it ran the first time: in this process or in a sandbox.
 How a task is written as tokens is said in `codec/tasks.py`.
 """
 
 from __future__ import annotations
 
 import ast
-import ctypes
 import random
-import sys
 from collections.abc import Callable
-from types import FrameType
+from typing import Protocol
 
 from opencwm.codec import tasks
 from opencwm.codec.compact import Encoder, Window
 from opencwm.codec.errors import CodecError
+from opencwm.programs.counterfactual import Change, rerun, shown
 from opencwm.programs.program import Program
-from opencwm.trace.frames import Frame, Trace
+from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
-from opencwm.trace.recorder import FILENAME, RecordError, record
+from opencwm.trace.recorder import RecordError
 
 KINDS = ("step over", "step out", "run to", "continue", "output", "count", "before", "change", "arguments")
 
 
+class Rerun(Protocol):
+    """Runs a program with a change; `counterfactual.rerun` does it in this process. Raises RecordError."""
+
+    def __call__(self, program: Program, change: Change, *, limits: Limits, steps: bool) -> Trace: ...
+
+
 def derive(
-    kind: str, program: Program, encoder: Encoder, rng: random.Random, *, max_tokens: int, limits: Limits, steps: bool
+    kind: str,
+    program: Program,
+    encoder: Encoder,
+    rng: random.Random,
+    *,
+    max_tokens: int,
+    limits: Limits,
+    steps: bool,
+    again: Rerun = rerun,
 ) -> Window | None:
-    """A window that asks for `kind` at a random point of a recorded run; None where the run has no such question."""
+    """A window that asks for `kind` at a random point of a recorded run; None where the run has no such question.
+
+    `again` runs the program a second time where the question is a what-if.
+    """
     trace = encoder.trace
     try:
         if kind == "output":
@@ -38,12 +54,16 @@ def derive(
         else:
             at = _point(trace, rng, kind)
             if kind == "change":
-                window = _change(program, encoder, at, rng, max_tokens, limits, steps)
+                change = _change(encoder.trace, at, rng)
+                after = shown(trace, again(program, change, limits=limits, steps=steps), change)
+                if after is None:
+                    return None
+                window = tasks.change(encoder, Encoder(after), at, change.name, change.text, max_tokens)
             elif kind == "run to":
                 window = tasks.run_to(encoder, at, _line(trace, at, rng))
             else:
                 window = _BY_POINT[kind](encoder, at)
-    except (tasks.Unanswerable, CodecError):
+    except (tasks.Unanswerable, CodecError, RecordError):
         return None
     return window if len(window.ids) <= max_tokens else None
 
@@ -87,10 +107,8 @@ def _arguments(program: Program, trace: Trace, rng: random.Random) -> Window:
     return tasks.arguments(trace, rng.choice(calls), program.source.rstrip() + "\n")
 
 
-def _change(
-    program: Program, encoder: Encoder, at: int, rng: random.Random, max_tokens: int, limits: Limits, steps: bool
-) -> Window:
-    frame = encoder.trace.frames[at - 1]
+def _change(trace: Trace, at: int, rng: random.Random) -> Change:
+    frame = trace.frames[at - 1]
     options = {name: value for name, text in frame.locals.items() if (value := literal(text)) is not _NO_LITERAL}
     if not options:
         raise tasks.Unanswerable("no variable can be changed")
@@ -98,10 +116,7 @@ def _change(
     text = repr(other_value(options[name], rng))
     if text == frame.locals[name]:
         raise tasks.Unanswerable("the value is the same")
-    after = counterfactual(program, encoder.trace, at, name, text, limits=limits, steps=steps)
-    if after is None:
-        raise tasks.Unanswerable("the change could not be made")
-    return tasks.change(encoder, Encoder(after), at, name, text, max_tokens)
+    return Change(at, name, text)
 
 
 _NO_LITERAL = object()
@@ -168,55 +183,3 @@ _OTHERS: dict[type, Callable[..., object]] = {
     tuple: lambda value, rng: tuple(_other_list(list(value), rng)),
     dict: _other_dict,
 }
-
-
-def counterfactual(
-    program: Program, trace: Trace, at: int, name: str, text: str, *, limits: Limits, steps: bool = False
-) -> Trace | None:
-    """The run of a program in which local variable `name` gets the value of a literal once `at` frames have happened.
-
-    `trace` is the run without the change; frame `at - 1` must be a `line` frame. In the result that frame shows the new
-    value. None where the variable cannot be set, or where the run up to there comes out another one.
-    """
-    value = ast.literal_eval(text)
-    happened = 0
-    done = False
-
-    def inject(frame: Frame) -> None:
-        nonlocal happened, done
-        happened += 1
-        if happened != at:
-            return
-        running = _running_frame()
-        if running is not None and name in running.f_code.co_varnames + running.f_code.co_cellvars:
-            running.f_locals[name] = value
-            if sys.version_info < (3, 13):  # there `f_locals` is a copy, which has to be written back
-                ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(running), ctypes.c_int(0))
-            done = True
-
-    try:
-        after = record(program, limits=limits, steps=steps, on_frame=inject)
-    except RecordError:
-        return None
-    if not done or after.frames[:at] != trace.frames[:at]:
-        return None
-    changed = after.frames[at - 1]
-    state = Frame(
-        changed.event,
-        changed.line,
-        changed.function,
-        changed.depth,
-        {**changed.locals, name: text},
-        None,
-        changed.steps,
-    )
-    frames = (*after.frames[: at - 1], state, *after.frames[at:])
-    return Trace(after.context, after.entry_line, frames, after.outcome, after.python)
-
-
-def _running_frame() -> FrameType | None:
-    """The innermost frame of the program that is being recorded."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_filename != FILENAME:
-        frame = frame.f_back
-    return frame

@@ -19,13 +19,16 @@ Notable choices:
   keeps held-out programs apart from those that are trained on.
 - Difficulty is drawn per program below a ceiling that rises with the index, so that easy programs stay in to the end.
 - Nothing is written to disk, and nothing that cannot be recorded or encoded raises: `make` says why it was left out.
+- Functions of data and packages run in a sandbox (`foreign.py`), those of a stretch at once, unless `trust` says that
+  they may run in this process; what the writer writes and what the standard library holds runs in this process.
 - With `audit`, a program that looks like one of an evaluation set in that folder gives no window.
-- What a set of strings looks like hangs on the process's hash seed: exactly the same stream of `functions` and
-  `harvested` needs PYTHONHASHSEED=0, which the trainer's worker processes have.
+- What a set of strings looks like hangs on the process's hash seed: exactly the same stream of `harvested` functions of
+  the standard library needs PYTHONHASHSEED=0, which the trainer's worker processes and the sandbox have.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,9 +39,12 @@ from typing import Literal
 from opencwm.codec import compact
 from opencwm.codec.compact import Encoder
 from opencwm.codec.errors import CodecError
-from opencwm.programs import derived, real, write
+from opencwm.programs import derived, foreign, generators, real, write
+from opencwm.programs.counterfactual import rerun
+from opencwm.programs.foreign import Foreign
 from opencwm.programs.leakage import Audit
 from opencwm.programs.program import Program
+from opencwm.programs.real import Drawn
 from opencwm.programs.write import frequencies
 from opencwm.programs.write.grammar import Grammar
 from opencwm.trace.frames import Trace
@@ -50,6 +56,8 @@ _SECONDS = 2.0
 _ATTEMPTS = 10
 _WINDOWS = 3
 """Of one run: its beginning and some others."""
+STRETCH = 16
+"""Programs of the stream whose foreign functions are run in one go; a divisor of the trainer's `workers.CHUNK`."""
 Namespace = Literal["train", "held-out"]
 
 
@@ -107,8 +115,10 @@ class MixConfig:
     corpus whose frequencies of methods the writer follows (see `write/frequencies.py`).
 
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
-    `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
-    `leakage.py`), programs like which are dropped. An empty text stands for none of them.
+    `harvested`, modules of the standard library or installed ones. `trust`: run functions of data and packages in the
+    trainer's own process, without a sandbox; say so only of code that may do with this machine as it likes. `audit`: a
+    folder of evaluation sets (see `leakage.py`), programs like which are dropped. An empty text stands for none of
+    them.
     """
 
     seed: int = 0
@@ -124,6 +134,7 @@ class MixConfig:
     methods: str = ""
     data: str = ""
     packages: tuple[str, ...] = ()
+    trust: bool = False
     audit: str = ""
 
     def __post_init__(self) -> None:
@@ -158,6 +169,17 @@ class Made:
     rejected: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an index is about, and its run if that was in the sandbox."""
+
+    source: str
+    task: str
+    program: Program | None
+    rng: random.Random
+    foreign: Foreign | None = None
+
+
 class Mix:
     """`mix(index)`: the windows of the index-th program, perhaps none. Picklable; see the module's text."""
 
@@ -166,35 +188,102 @@ class Mix:
         self._limits = Limits(frames=config.max_frames, value_bytes=_VALUE_BYTES, seconds=_SECONDS)
         self._sources = _Choice(asdict(config.shares))
         self._tasks = _Choice({_TASK_NAMES[name]: share for name, share in asdict(config.tasks).items()})
+        self._known: tuple[int, dict[int, tuple[Foreign, random.Random]]] = (-1, {})
+
+    def __getstate__(self) -> tuple[MixConfig, Namespace]:
+        return self.config, self.namespace
+
+    def __setstate__(self, state: tuple[MixConfig, Namespace]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     def __call__(self, index: int) -> list[Window]:
         return self.make(index).windows
 
+    def check(self) -> None:
+        """Raise InfraError, with the remedies, if the mix needs a sandbox and this machine has none."""
+        config = self.config
+        if not config.trust:
+            foreign.check(
+                config.data if config.shares.functions else "", config.packages if config.shares.harvested else ()
+            )
+
     def prepare(self) -> None:
-        """Read now what the first window would read: the functions of the data and packages, the evaluation sets."""
+        """Read now what the first window would read: the functions of the data and packages, the evaluation sets.
+
+        Raises InfraError as `check`, and ValueError where something is missing.
+        """
+        self.check()
         if self.config.shares.functions or self.config.shares.harvested:
             real.pool(self.config.data, self.config.packages)
         if self.config.audit:
             audit(self.config.audit)
         self._grammar()
 
-    def choose(self, index: int) -> tuple[str, Program | None]:
-        """The source of an index and its program, which is not run, nor audited."""
-        source, _, program, _ = self._choose(index)
-        return source, program
+    def choose(self, index: int) -> Chosen:
+        """The source of an index, its task and program, not audited, and not run unless it is foreign.
 
-    def _choose(self, index: int) -> tuple[str, str, Program | None, random.Random]:
+        Raises InfraError.
+        """
+        rng, source, task, drawn = self._draw(index)
+        if drawn is not None and self._boxed(drawn):
+            found, rng = self._stretch(index)[index]
+            return Chosen(source, task, found.program, copy.copy(rng), found)
+        program = self._trusted(drawn) if drawn is not None else self._written(source, index, rng)
+        return Chosen(source, task, program, rng)
+
+    def _draw(self, index: int) -> tuple[random.Random, str, str, Drawn | None]:
+        """The index's randomness, source, task, and for a function the run that is drawn."""
         rng = random.Random(f"mix:{self.namespace}:{self.config.seed}:{index}")
         source, task = self._sources.pick(rng.random()), self._tasks.pick(rng.random())
-        return source, task, self._program(source, index, rng), rng
+        if source not in ("functions", "harvested"):
+            return rng, source, task, None
+        pool = real.pool(self.config.data, self.config.packages)
+        return rng, source, task, pool.draw(source, rng, held_out=self.namespace == "held-out")
+
+    def _boxed(self, drawn: Drawn) -> bool:
+        """Whether a function may run in the sandbox only."""
+        return drawn.function.foreign and not self.config.trust
+
+    def _stretch(self, index: int) -> dict[int, tuple[Foreign, random.Random]]:
+        """What ran in the sandbox of the stretch around an index. Raises InfraError."""
+        number = index // STRETCH
+        if self._known[0] != number:
+            chosen: dict[int, tuple[Drawn, random.Random]] = {}
+            for each in range(number * STRETCH, (number + 1) * STRETCH):
+                rng, _, _, drawn = self._draw(each)
+                if drawn is not None and self._boxed(drawn):
+                    chosen[each] = drawn, rng
+            runs = foreign.record([drawn for drawn, _ in chosen.values()], limits=self._limits, steps=self.config.steps)
+            found = {each: (run, rng) for (each, (_, rng)), run in zip(chosen.items(), runs, strict=True)}
+            self._known = number, found
+        return self._known[1]
+
+    def _trusted(self, drawn: Drawn) -> Program | None:
+        """The program of a function that runs in this process."""
+        function = drawn.function
+        return drawn.program(generators.keywords(function.generator, drawn.seed) if function.generator else None)
+
+    def record(self, chosen: Chosen) -> Trace | None:
+        """The program's run; None if there is no program, or no trace because time ran out. Raises RecordError."""
+        found = chosen.foreign
+        if found is None:
+            if chosen.program is None:
+                return None
+            return record(chosen.program, limits=self._limits, steps=self.config.steps)
+        if found.program is not None and found.trace is None and not found.slow:
+            raise RecordError(found.reason)
+        return found.trace
 
     def make(self, index: int) -> Made:
-        """As a call, with the program, its trace, and the reason where there is no window."""
-        source, task, program, rng = self._choose(index)
+        """As a call, with the program, its trace, and the reason where there is no window. Raises InfraError."""
+        chosen = self.choose(index)
+        source, task, program = chosen.source, chosen.task, chosen.program
         if program is None:
             return Made(source, task, None, None, [], "no arguments")
         try:
-            trace = record(program, limits=self._limits, steps=self.config.steps)
+            trace = self.record(chosen)
+            if trace is None:
+                return Made(source, task, program, None, [], "too slow")
             if self.config.raising is not None and source in ("written", "drills"):
                 program, trace = self._as_wanted(source, index, program, trace)
         except RecordError as error:
@@ -204,18 +293,14 @@ class Mix:
         if trace.outcome.reason == "seconds":  # where it stopped hangs on the machine
             return Made(source, task, program, trace, [], "too slow")
         try:
-            windows = self._windows(task, program, trace, rng)
+            windows = self._windows(chosen, program, trace)
         except CodecError as error:
             return Made(source, task, program, trace, [], f"not encoded: {error}")
         name = f"{source}/{task}"
         made = [Window(window.ids, window.weights, name) for window in windows]
         return Made(source, task, program, trace, made, "" if made else "no window fits")
 
-    def _program(self, source: str, index: int, rng: random.Random) -> Program | None:
-        """None for a function to which no arguments could be given."""
-        if source in ("functions", "harvested"):
-            pool = real.pool(self.config.data, self.config.packages)
-            return pool.program(source, rng, held_out=self.namespace == "held-out")
+    def _written(self, source: str, index: int, rng: random.Random) -> Program:
         origin = f"{self.namespace}:{self.config.seed}:{index}"
         only: write.Kind = "drills" if source == "drills" else "programs"
         own = random.Random(f"{source}:{origin}")
@@ -247,7 +332,9 @@ class Mix:
         share: float = rng.random() ** 0.8
         return ceiling * share
 
-    def _windows(self, task: str, program: Program, trace: Trace, rng: random.Random) -> list[compact.Window]:
+    def _windows(self, chosen: Chosen, program: Program, trace: Trace) -> list[compact.Window]:
+        task, rng = chosen.task, chosen.rng
+        again = rerun if chosen.foreign is None else foreign.recorder().rerun
         longest = self.config.sequence_length
         encoder = Encoder(trace)
         if task == "run":
@@ -262,7 +349,14 @@ class Mix:
         windows = []
         for _ in range(self.config.questions):
             window = derived.derive(
-                task, program, encoder, rng, max_tokens=longest, limits=self._limits, steps=self.config.steps
+                task,
+                program,
+                encoder,
+                rng,
+                max_tokens=longest,
+                limits=self._limits,
+                steps=self.config.steps,
+                again=again,
             )
             if window is not None and all(window.ids != other.ids for other in windows):
                 windows.append(window)

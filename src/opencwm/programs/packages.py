@@ -86,6 +86,7 @@ class Package:
     """The modules of one package (or of one file, or of a checkout's packages), read when they are asked for.
 
     `paths` maps module names to files, `search` are the folders to put on the import path so that they can be imported.
+    `standard`: this is the standard library of the interpreter that runs us.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Package:
     search: tuple[str, ...]
     tests: tuple[Path, ...] = ()
     _modules: dict[str, Module | None] = field(default_factory=dict)
+    standard: bool = False
 
     @property
     def label(self) -> str:
@@ -159,7 +161,7 @@ def _standard(name: str) -> Package:
         if path.is_file():
             paths = {name: path} if path.name != "__init__.py" else _walk(path.parent, name)
             tests = root / "test" / f"test_{name}.py"
-            return Package(f"{STDLIB}{name}", version, paths, (), (tests,) if tests.is_file() else ())
+            return Package(f"{STDLIB}{name}", version, paths, (), (tests,) if tests.is_file() else (), standard=True)
     raise HarvestError(f"the standard library has no Python source for {name}: name a module that is written in Python")
 
 

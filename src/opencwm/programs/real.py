@@ -1,14 +1,17 @@
 """Real functions for the mix: people's code, from data that may be trained on and from packages, with made-up inputs.
 
-    functions = pool("DATA", ("textwrap", "bisect"))
-    program = functions.program("harvested", rng, held_out=False)
+    drawn = pool("DATA", ("textwrap", "bisect")).draw("harvested", rng, held_out=False)
+    program = drawn.program()
 
 Notable choices:
 - Each function has 10 to 200 runs, more the more it branches: run r of function i always has the same arguments. They
   are known ones (from tests, doctests, a generator that comes with the data), mutations of them, or made up by type.
-- These runs are recorded in the trainer's own processes, at its speed. So only functions are taken of which the syntax
-  shows that they touch nothing but their arguments: imports from a short list of pure modules, none of the builtins
-  that read, write or run text, no private attributes. What is left can still loop or grow; the recorder's limits bind.
+- Functions of data and of installed packages are `foreign`: nobody has read them, so they, and the generators of
+  arguments that come with some, run in a sandbox (`foreign.py`), unless the caller trusts them. What the standard
+  library defines comes with the interpreter that runs us: it runs in this process.
+- Only functions are taken of which the syntax says that they touch nothing but their arguments (imports from a short
+  list of pure modules, none of the builtins that read, write or run text, no private attributes): such runs can be
+  repeated, and are what a model can predict. It is no protection, and is not used as one.
 - One function in ten is held out, by the hash of its source.
 """
 
@@ -28,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opencwm.programs import harvest, inputs
+from opencwm.programs import harvest, inputs, packages
 from opencwm.programs.arguments import Maker
 from opencwm.programs.program import Program
 
@@ -70,6 +73,7 @@ class RealFunction:
     known: tuple[str, ...] = ()
     generator: str = ""
     harvested: harvest.HarvestedFunction | None = None
+    foreign: bool = True
 
     @property
     def held_out(self) -> bool:
@@ -81,15 +85,14 @@ class RealFunction:
         branching = ("if ", "for ", "while ", "except", " and ", " or ")
         return min(MOST_RUNS, FEWEST_RUNS + 15 * sum(self.source.count(word) for word in branching))
 
-    def call(self, run: int) -> str | None:
-        """The call expression of a run; None if no arguments can be made up."""
+    def call(self, run: int, generated: str | None = None) -> str | None:
+        """The call expression of a run, with `generated` arguments if there is a generator; None if it has none."""
         rng = random.Random(f"{self.origin}:{run}")
         if self.harvested is not None:
             found = inputs.calls(self.harvested, seed=run, count=2)
             return rng.choice(found) if found else None
         if self.generator:
-            given = _generated(self.generator, rng)
-            return f"{self.name}({given})" if given is not None else None
+            return f"{self.name}({generated})" if generated is not None else None
         choice = rng.random()
         if self.known and choice < 0.75:
             text = rng.choice(self.known)
@@ -106,22 +109,41 @@ class RealFunction:
         return f"{self.name}({rng.choice(self.known)})" if self.known else None
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A run of a function."""
+
+    function: RealFunction
+    run: int
+
+    @property
+    def seed(self) -> str:
+        """What its generator is seeded with."""
+        return f"{self.function.origin}:{self.run}"
+
+    def program(self, generated: str | None = None) -> Program | None:
+        """The program, with `generated` arguments if the function has a generator; None if it has no arguments."""
+        call = self.function.call(self.run, generated)
+        if call is None or len(call) > _MOST_ARGUMENTS or any(word in call for word in ("__import__", "float('inf')")):
+            return None
+        return Program(self.function.source, call, origin=self.seed)
+
+
 @dataclass(slots=True)
 class Pool:
     """Functions by source ("functions" from data, "harvested" from packages), and how many were left out and why."""
 
     functions: dict[str, list[RealFunction]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    _sides: dict[tuple[str, bool], list[RealFunction]] = field(default_factory=dict)
 
-    def program(self, source: str, rng: random.Random, *, held_out: bool) -> Program | None:
-        """A random run of a random function; None if the function has no arguments for it."""
-        options = [f for f in self.functions[source] if f.held_out == held_out]
-        function = rng.choice(options)
-        run = rng.randrange(function.runs)
-        call = function.call(run)
-        if call is None or len(call) > _MOST_ARGUMENTS or any(word in call for word in ("__import__", "float('inf')")):
-            return None
-        return Program(function.source, call, origin=f"{function.origin}:{run}")
+    def draw(self, source: str, rng: random.Random, *, held_out: bool) -> Drawn:
+        """A random run of a random function."""
+        side = source, held_out
+        if side not in self._sides:
+            self._sides[side] = [f for f in self.functions[source] if f.held_out == held_out]
+        function = rng.choice(self._sides[side])
+        return Drawn(function, rng.randrange(function.runs))
 
 
 @functools.cache
@@ -258,43 +280,14 @@ def _codeio(row: dict[str, Any], index: int) -> RealFunction | None:
     return RealFunction(origin, ast.unparse(tree) + "\n", functions[-1].name, (), row["input_generator"])
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(generator: str) -> Callable[[random.Random], Any] | None:
-    scope: dict[str, Any] = {"Random": random.Random}
-    try:
-        exec(compile(generator, "<generator>", "exec"), scope)
-    except Exception:
-        return None
-    made = [value for key, value in scope.items() if callable(value) and key.startswith("generate")]
-    return made[-1] if made else None
-
-
-def _generated(generator: str, rng: random.Random) -> str | None:
-    """Keyword arguments as text, from the generator that comes with a function."""
-    make = _compiled(generator)
-    try:
-        given = make(rng) if make is not None else None
-    except Exception:
-        return None
-    if not isinstance(given, dict) or not all(isinstance(key, str) and key.isidentifier() for key in given):
-        return None
-    return ", ".join(f"{key}={_short(value)!r}" for key, value in given.items())
-
-
-def _short(value: Any) -> Any:
-    """Floats to four places: nobody types more, and a model learns nothing from them."""
-    if type(value) is float:
-        return round(value, 4)
-    if isinstance(value, list | tuple):
-        return type(value)(_short(item) for item in value)
-    return {key: _short(item) for key, item in value.items()} if type(value) is dict else value
-
-
 def _from_packages(names: tuple[str, ...], found: Pool) -> Iterator[RealFunction]:
     for name in names:
-        for function in harvest.functions(name):
+        package = packages.find(name)
+        for function in harvest.functions(package):
             if function.problem is None:
-                yield RealFunction(function.origin, function.source, function.name, harvested=function)
+                yield RealFunction(
+                    function.origin, function.source, function.name, harvested=function, foreign=not package.standard
+                )
             else:
                 _leave_out(found, function.problem)
 

@@ -10,17 +10,16 @@ import logging
 import math
 from pathlib import Path
 from time import monotonic
-from typing import TextIO
+from typing import Unpack
 
 import opencwm.trace
 from opencwm.sandbox import InfraError, Mount, Process, open_sandbox
 from opencwm.sandbox import Limits as SandboxLimits
 from opencwm.trace._lines import Lines
-from opencwm.trace.core import Name
 from opencwm.trace.frames import Trace
-from opencwm.trace.isolate import STARTUP_SECONDS, describe_job, record_isolated
+from opencwm.trace.isolate import STARTUP_SECONDS, Options, describe_job, record_isolated
 from opencwm.trace.limits import Limits
-from opencwm.trace.recorder import OUTPUT_BYTES, Recordable
+from opencwm.trace.recorder import Printed, Recordable
 
 _GRACE_SECONDS = 0.5  # so that the child's own clock is the first to notice
 _CHILD = Path(opencwm.trace.__file__).with_name("_child.py")
@@ -31,21 +30,14 @@ _RUN = 'exec 3>&1 1>&2; exec "$0" -s -P -u -X utf8 "$1" 3'
 _said: set[str] = set()
 
 
-def record_sandboxed(
-    program: Recordable,
-    *,
-    limits: Limits | None = None,
-    steps: bool = False,
-    output: TextIO | None = None,
-    core: Name | None = None,
-) -> Trace:
+def record_sandboxed(program: Recordable, **options: Unpack[Options]) -> Trace:
     """The trace of one run of the program's entry, in a sandbox of its own: no network, no files of this machine.
 
     Otherwise as `record_isolated`, with its outcomes. Raises RecordError as that does, and InfraError, with the remedy,
     if there is no sandbox.
     """
-    limits = limits or Limits()
-    job = describe_job(program, limits, steps=steps, output=output is not None, core=core)
+    limits = options.get("limits") or Limits()
+    job = describe_job(program, **options)
     seconds = STARTUP_SECONDS + limits.seconds
     bounds = SandboxLimits(
         cpu_seconds=math.ceil(seconds),
@@ -59,38 +51,30 @@ def record_sandboxed(
         with sandbox.spawn(command, env={"PYTHONHASHSEED": "0"}) as process:
             process.send(job)
             process.close_stdin()
-            run = _Run(process, Lines(limits, len(job)), limits, output)
+            run = _Run(process, Lines(limits, len(job)), limits, Printed(options.get("output")))
             run.watch()
     return run.trace()
 
 
-def record_untrusted(
-    program: Recordable,
-    *,
-    limits: Limits | None = None,
-    steps: bool = False,
-    output: TextIO | None = None,
-    core: Name | None = None,
-) -> Trace:
+def record_untrusted(program: Recordable, **options: Unpack[Options]) -> Trace:
     """As `record_sandboxed`; where there is no sandbox, as `record_isolated`, after a warning. Raises RecordError."""
     try:
-        return record_sandboxed(program, limits=limits, steps=steps, output=output, core=core)
+        return record_sandboxed(program, **options)
     except InfraError as error:
         if str(error) not in _said:
             _said.add(str(error))
             logging.getLogger("opencwm").warning("programs run without a sandbox, as this user: %s", error)
-        return record_isolated(program, limits=limits, steps=steps, output=output, core=core)
+        return record_isolated(program, **options)
 
 
 class _Run:
     """One child in the sandbox."""
 
-    def __init__(self, process: Process, lines: Lines, limits: Limits, output: TextIO | None) -> None:
+    def __init__(self, process: Process, lines: Lines, limits: Limits, printed: Printed) -> None:
         self._process = process
         self._lines = lines
         self._limits = limits
-        self._output = output
-        self._output_left = OUTPUT_BYTES
+        self._printed = printed
         self._reason: str | None = None
 
     def watch(self) -> None:
@@ -100,7 +84,7 @@ class _Run:
         while (pieces := self._process.receive(max(0.0, deadline - monotonic()))) is not None:
             for stream, data in pieces:
                 if stream == "stderr":
-                    self._pass_on(data)
+                    self._printed.feed(data)
                     continue
                 if not self._lines.begun:
                     deadline = monotonic() + self._limits.seconds + _GRACE_SECONDS
@@ -127,8 +111,3 @@ class _Run:
         if ending.limit is not None:
             return {"wall": "seconds", "cpu": "seconds", "output": "bytes"}.get(ending.limit, ending.limit)
         return "exit" if ending.signal is None else f"killed by signal {ending.signal}"
-
-    def _pass_on(self, data: bytes) -> None:
-        if self._output is not None and self._output_left > 0:
-            self._output.write(data[: self._output_left].decode("utf-8", "replace"))
-            self._output_left -= len(data)

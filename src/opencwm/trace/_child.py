@@ -76,6 +76,7 @@ def main() -> None:
             program,
             limits=limits,
             steps=job["steps"],
+            identity=job["identity"],
             output=output if job["output"] else None,
             on_frame=on_frame,
             on_stop=on_stop,

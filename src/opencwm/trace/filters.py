@@ -10,6 +10,7 @@ Notable choices:
 
 from __future__ import annotations
 
+import abc
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,15 +37,16 @@ class Call:
     test: str = ""
 
 
-class Predicate:
+class Predicate(abc.ABC):
     """A condition on calls. Combines with `&`, `|` and `~`; `fixed` if it looks at the code alone."""
 
     __slots__ = ()
     fixed = True
     rank = 3  # how tightly its text binds
 
+    @abc.abstractmethod
     def __call__(self, call: Call) -> bool:
-        raise NotImplementedError
+        """Whether the call is meant."""
 
     def __and__(self, other: Predicate) -> Predicate:
         return _All(self, other)

@@ -26,27 +26,30 @@ import sys
 import tempfile
 from pathlib import Path
 from time import monotonic
-from typing import TextIO
+from typing import TextIO, TypedDict, Unpack
 
 from opencwm.trace._lines import Lines
 from opencwm.trace.core import Name, choose
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
-from opencwm.trace.recorder import OUTPUT_BYTES, Recordable, RecordError
+from opencwm.trace.recorder import Printed, Recordable, RecordError
 
 STARTUP_SECONDS = 60.0
 _GRACE_SECONDS = 0.5  # so that the child's own clock is the first to notice
 _WATCH_SECONDS = 0.1
 
 
-def record_isolated(
-    program: Recordable,
-    *,
-    limits: Limits | None = None,
-    steps: bool = False,
-    output: TextIO | None = None,
-    core: Name | None = None,
-) -> Trace:
+class Options(TypedDict, total=False):
+    """How to record in another process: all as in `record`."""
+
+    limits: Limits | None
+    steps: bool
+    identity: bool
+    output: TextIO | None
+    core: Name | None
+
+
+def record_isolated(program: Recordable, **options: Unpack[Options]) -> Trace:
     """The trace of one run of the program's entry, in a child process.
 
     As `recorder.record`, but the outcome may be `truncated` with one of these reasons too: `memory`, `processes`,
@@ -54,10 +57,10 @@ def record_isolated(
     program and its own children print goes to `output`, up to 1 MB. Raises RecordError as `record` does, and if the
     child cannot be started.
     """
-    limits = limits or Limits()
+    limits, output = options.get("limits") or Limits(), options.get("output")
     if os.name != "posix":
         raise RecordError("programs can be isolated on POSIX systems only: use record() for programs you trust")
-    job = describe_job(program, limits, steps=steps, output=output is not None, core=core)
+    job = describe_job(program, **options)
     folder = tempfile.mkdtemp(prefix="cwm-")
     try:
         run = _Run(job, folder, limits, output)
@@ -70,16 +73,17 @@ def record_isolated(
     return run.trace()
 
 
-def describe_job(program: Recordable, limits: Limits, *, steps: bool, output: bool, core: Name | None = None) -> bytes:
+def describe_job(program: Recordable, **options: Unpack[Options]) -> bytes:
     """What the child reads on standard input."""
     job = {
         "context": program.context,
         "entry": program.entry,
         "entry_line": program.entry_line,
-        "limits": dataclasses.asdict(limits),
-        "steps": steps,
-        "core": choose(core).name,
-        "output": output,
+        "limits": dataclasses.asdict(options.get("limits") or Limits()),
+        "steps": options.get("steps", False),
+        "identity": options.get("identity", False),
+        "core": choose(options.get("core")).name,
+        "output": options.get("output") is not None,
     }
     return json.dumps(job).encode()
 
@@ -89,8 +93,7 @@ class _Run:
 
     def __init__(self, job: bytes, folder: str, limits: Limits, output: TextIO | None) -> None:
         self._limits = limits
-        self._output = output
-        self._output_left = OUTPUT_BYTES
+        self._printed = Printed(output)
         self._lines = Lines(limits, len(job))
         self._reason: str | None = None
         stream, child_end = os.pipe()
@@ -192,11 +195,9 @@ class _Run:
         assert self._process.stdout is not None
         try:
             while data := os.read(self._process.stdout.fileno(), 1 << 16):
-                if self._output is not None and self._output_left > 0:
-                    self._output.write(data[: self._output_left].decode("utf-8", "replace"))
-                    self._output_left -= len(data)
-                elif not self._lines.done:
+                if self._printed.full and not self._lines.done:
                     return True  # a program that prints without end must not keep us here
+                self._printed.feed(data)
         except BlockingIOError:
             return True
         return False

@@ -200,22 +200,36 @@ def _raised_by_program(error: BaseException | None) -> bool:
     return CodeInfo(trace.tb_frame.f_code).raises_at(trace.tb_lasti)
 
 
-class _RawSink(io.RawIOBase):
-    """Takes all bytes, passes on the first `OUTPUT_BYTES` of them."""
+class Printed:
+    """Takes all that a program prints, passes on the first `OUTPUT_BYTES` of it, if there is somewhere to pass it."""
 
     def __init__(self, output: TextIO | None) -> None:
         self._output = output
         self._left = OUTPUT_BYTES if output is not None else 0
 
+    @property
+    def full(self) -> bool:
+        """Whether whatever comes now is dropped."""
+        return self._left <= 0
+
+    def feed(self, data: bytes | memoryview) -> None:
+        if self._left > 0 and self._output is not None:
+            self._output.write(bytes(data[: self._left]).decode("utf-8", "replace"))
+            self._left -= len(data)
+
+
+class _RawSink(io.RawIOBase):
+    """`Printed` as a raw stream."""
+
+    def __init__(self, output: TextIO | None) -> None:
+        self._printed = Printed(output)
+
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        count = len(data)
-        if self._left > 0 and self._output is not None:
-            self._output.write(bytes(data[: self._left]).decode("utf-8", "replace"))
-            self._left -= count
-        return count
+        self._printed.feed(data)
+        return len(data)
 
 
 def _sink(output: TextIO | None) -> io.TextIOWrapper:

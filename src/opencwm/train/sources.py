@@ -202,14 +202,18 @@ def make_source(
     tokens: Tokens | None = None,
     shards: list[Shard] | None = None,
 ) -> Source:
-    """The source that the settings describe. `shards`: its files, if they were counted before. Raises DataError."""
+    """The source that the settings describe. `shards`: its files, if they were counted before.
+
+    Raises DataError, and InfraError where a mix needs a sandbox and there is none.
+    """
     tokens = tokens or open_tokens(data.tokenizer)
     room = data.sequence_length
     if settings.kind == "mix":
         if tokens.name != "compact":
             raise DataError(f'data.sources.{name}: kind "mix" is in the compact vocabulary; take kind "write"')
-        mix = replace(settings.mix or MixConfig(), seed=data.seed, sequence_length=room)
-        return MixSource(name, Mix(mix, namespace))
+        mix = Mix(replace(settings.mix or MixConfig(), seed=data.seed, sequence_length=room), namespace)
+        mix.check()
+        return MixSource(name, mix)
     if settings.kind not in FILE_KINDS:
         return WrittenSource(name, settings, data.seed, room, tokens, namespace)
     if shards is None:

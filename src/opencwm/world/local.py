@@ -28,6 +28,7 @@ from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
 from opencwm.world.protocol import MAX_FRAMES, PieceByPiece, Prediction, Run, Runnable, WorldError
+from opencwm.world.repeats import REPEATS, Repeats
 
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
@@ -94,7 +95,8 @@ class LocalWorld:
         spare = reuse.decoder if isinstance(reuse, CompactRun) else None
         session = spare.session if isinstance(spare, Decoder) else None
         start = partial(self.start, draw=drawing(temperature, seed), spare=session)
-        return CompactRun(start, self._given(program.context, program.entry_line, prefix))
+        repeats = Repeats(program.context) if temperature <= 0 else None
+        return CompactRun(start, self._given(program.context, program.entry_line, prefix), repeats)
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
@@ -170,12 +172,16 @@ class Stepper(Protocol):
 class CompactRun(PieceByPiece):
     """Frames as a model writes them, in this process or behind a server; `outcome` is set at the end.
 
-    `start` gives what writes on after a trace. Raises what it raises.
+    `start` gives what writes on after a trace. `repeats` ends a run that repeats itself; with it, the one token that
+    is most likely must be written each time. Raises what `start` raises.
     """
 
-    def __init__(self, start: Callable[[Trace], Stepper], given: Trace) -> None:
+    def __init__(self, start: Callable[[Trace], Stepper], given: Trace, repeats: Repeats | None = None) -> None:
         self._start = start
         super().__init__(given)
+        self._repeats = repeats
+        for frame in given.frames if repeats else ():
+            repeats.add(frame)
         self.decoder = start(given)
         self.tokens = 0
         self._frames = list(given.frames)
@@ -198,6 +204,8 @@ class CompactRun(PieceByPiece):
         reader = self.decoder.constraint.reader
         if reader.state == "done":
             self.outcome = reader.outcome
+        elif self._repeats is not None and any([self._repeats.add(prediction.frame) for prediction in new]):
+            self.outcome = Outcome("truncated", REPEATS)
         elif len(self._frames) - self._given >= MAX_FRAMES:
             self.outcome = Outcome("truncated", "frames")
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -80,6 +79,7 @@ class FullScreen(App[None]):
         self.title = title
         self.moving = False
         self._sums: WeakKeyDictionary[Timeline, tuple[dict[int, tuple[float, int]], int]] = WeakKeyDictionary()
+        self._shown: dict[str, Text] = {}
         self._drawn: WeakKeyDictionary[Timeline, tuple[int, int, Text]] = WeakKeyDictionary()
 
     def compose(self) -> ComposeResult:
@@ -190,7 +190,7 @@ class FullScreen(App[None]):
 
     def say(self, text: str) -> None:
         """A line at the bottom."""
-        self.query_one("#status", Static).update(Text(printable(text)))
+        self._put("status", Text(printable(text)))
 
     def draw(self) -> None:
         """Everything anew."""
@@ -199,15 +199,23 @@ class FullScreen(App[None]):
         if not session.timeline.known:
             self.say(f"the run has no frames: {session.timeline.outcome}")
             return
-        self.query_one("#source", Static).update(self._source())
-        self.query_one("#locals", Static).update(self._locals())
-        self.query_one("#stack", Static).update(self._stack())
+        self._put("source", self._source())
+        self._put("locals", self._locals())
+        self._put("stack", self._stack())
         lines = [("> " if lane is session.lane else "  ") + describe(lane) for lane in session.lanes]
-        self.query_one("#lanes", Static).update(Text(printable("\n".join(lines))))
-        self.query_one("#timeline", Static).update(self._bars())
+        self._put("lanes", Text(printable("\n".join(lines))))
+        self._put("timeline", self._bars())
         panel = self.query_one("#source-panel", VerticalScroll)
         panel.scroll_to(y=max(0, session.timeline.frame.line - panel.size.height // 2), animate=False)
         self.say(self._sentence())
+
+    def _put(self, name: str, text: Text) -> None:
+        """Show a text, if it is not there already; the screen is laid out anew only if it takes other lines."""
+        before = self._shown.get(name)
+        if before is None or text != before or text.spans != before.spans:
+            self._shown[name] = text
+            same = before is not None and list(map(len, before.split())) == list(map(len, text.split()))
+            self.query_one(f"#{name}", Static).update(text, layout=not same)
 
     def _source(self) -> Text:
         session = self.session
@@ -237,19 +245,21 @@ class FullScreen(App[None]):
         self._sums[timeline] = sums, timeline.known
         return {line: total / count for line, (total, count) in sums.items()}
 
-    def _locals(self) -> Table:
+    def _locals(self) -> Text:
         timeline = self.session.timeline
         prediction, changed = timeline.prediction, timeline.changed_at()
-        table = Table.grid(padding=(0, 1))
-        for name, value in timeline.locals_at().items():
+        found = timeline.locals_at()
+        width = max(map(len, found), default=0)
+        text = Text()
+        for name, value in found.items():
             chance = prediction.values.get(name) if prediction.source == "model" else None
-            sure = Text(percent(chance), colour(chance)) if chance is not None else Text("")
             style = "bold cyan" if name in changed else ""
-            table.add_row(Text(printable(name), style), Text(printable(shorten(value)), style), sure)
+            text.append(f"{printable(name):<{width}}  {printable(shorten(value))}", style)
+            text.append(f" {percent(chance)}\n" if chance is not None else "\n", colour(chance) if chance else "")
         if prediction.frame.value is not None:
             verb = "returns" if prediction.frame.event == "return" else "raises"
-            table.add_row(Text(verb, "bold"), Text(printable(shorten(prediction.frame.value))))
-        return table
+            text.append(verb, "bold").append(f" {printable(shorten(prediction.frame.value))}")
+        return text
 
     def _stack(self) -> Text:
         stack = self.session.timeline.stack()
