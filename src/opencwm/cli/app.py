@@ -123,11 +123,13 @@ train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml -
 train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
 app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 
+app.command("ladder", epilog=_example("cwm ladder configs/ladder.toml --only base"))(ablation.ladder)
 app.command("ablate", epilog=_example("cwm ablate configs/ablation/tiny.toml"))(ablation.ablate)
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("calibration", epilog=_example("cwm eval calibration --limit 20"))(learning.calibration)
 evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
 evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
     learning.language

@@ -128,7 +128,9 @@ def _facts(config: ModelConfig, info: dict[str, Any]) -> dict[str, Any]:
         "context": config.max_positions,
         "global layers": "all" if len(globals_) == config.layers else f"{len(globals_)} ({_listed(globals_)})",
         "window": config.local_window or "none",
-        "rotary": f"theta {config.rope_theta:g}" + (f", scaled by {scaling.factor:g}" if scaling else ""),
+        "rotary": f"theta {config.rope_theta:g}"
+        + (f", scaled by {scaling.factor:g}" if scaling else "")
+        + (f", {config.rope_share:.0%} of each head" if config.rope_share < 1 else ""),
         "tied": "yes" if config.tie_embeddings else "no",
         "added": ", ".join(
             name for name, on in (("head norms", config.qk_norm), ("convolutions", config.conv_width)) if on

@@ -218,6 +218,10 @@ def predict(
     llama3: Llama3 = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
+    vote: Annotated[
+        int,
+        typer.Option("--vote", metavar="N", min=0, help="Let N rollouts vote; sure is then the share that agrees."),
+    ] = 0,
 ) -> None:
     """Predict what a program does, without running it.
 
@@ -236,7 +240,8 @@ def predict(
         with progress("running"):
             real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
     with progress("loading the model") as say:
-        run = _world(weights, world, model, llama3).run(program)
+        chosen = _world(weights, world, model, llama3)
+        run = _voted(chosen, vote, program, limit_frames, say) if vote else chosen.run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -251,6 +256,19 @@ def predict(
     if error := render.first_error(comparison):
         screen.print(error, style="red")
     screen.print(render.verdict(comparison, real, predicted), style="bold")
+
+
+def _voted(world: World, vote: int, program: Program, frames: int, say: Callable[[str], None]) -> Run:
+    """The winner of a vote, and on standard error how it came about. Raises Unusable for a model elsewhere."""
+    from opencwm.world.local import LocalWorld
+    from opencwm.world.voting import VotingWorld
+
+    if not isinstance(world, LocalWorld):
+        raise Unusable("--vote needs a local model: leave out --world")
+    say(f"predicting {vote} runs")
+    run = VotingWorld(world, vote, most_frames=frames).run(program)
+    typer.echo(f"cwm: {run.votes} of {vote} runs end alike, {vote - run.voters} had no vote", err=True)
+    return run
 
 
 def _program(file: str, call: str | None) -> Program:

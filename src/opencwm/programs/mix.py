@@ -104,7 +104,8 @@ class MixConfig:
     `difficulty` at index 0 and 1 from index `ramp` on. `questions`: windows per program that is asked something.
 
     `raising`: the share of written programs and drills that raise; None leaves it as it comes (6 %). `methods`: a
-    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`).
+    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`). `distinct`: so many indices,
+    then the same again (0: never), to see what repetition costs.
 
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `audit`: a folder of evaluation sets (see
@@ -122,6 +123,7 @@ class MixConfig:
     tasks: TaskShares = field(default_factory=TaskShares)
     raising: float | None = None
     methods: str = ""
+    distinct: int = 0
     data: str = ""
     packages: tuple[str, ...] = ()
     audit: str = ""
@@ -131,6 +133,7 @@ class MixConfig:
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
+        _check(self.distinct >= 0, "mix.distinct must be 0 (never the same again) or more")
         _check(self.raising is None or 0 <= self.raising <= 1, "mix.raising is a share: 0 to 1")
         _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
@@ -190,6 +193,8 @@ class Mix:
 
     def make(self, index: int) -> Made:
         """As a call, with the program, its trace, and the reason where there is no window."""
+        if self.config.distinct and self.namespace == "train":
+            index %= self.config.distinct
         source, task, program, rng = self._choose(index)
         if program is None:
             return Made(source, task, None, None, [], "no arguments")

@@ -5,6 +5,7 @@ Notable choices:
   length is not bounded by the model's context.
 - A model whose vocabulary is an earlier, smaller one is given programs in that vocabulary, and only its own tokens are
   ever offered to it.
+- Probabilities are told as the calibration beside the weights says they are worth, where there is one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
+from opencwm.world.calibration import Calibration, CalibrationError
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
 from opencwm.world.protocol import Prediction, Run, Runnable, WorldError
 
@@ -34,14 +36,23 @@ CONTEXT_TOKENS = 1024
 MAX_FRAMES = 1000
 """Frames that one run predicts: a model that has lost its way may loop without end."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
-_UNFINISHED = Outcome("truncated", "unfinished")
+UNFINISHED = Outcome("truncated", "unfinished")
 
 
 class LocalWorld:
-    """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill."""
+    """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill.
+
+    `calibration`: what its probabilities are worth; None tells them as the model gives them.
+    """
 
     def __init__(
-        self, model: Transformer, *, name: str = "model", max_tokens: int = CONTEXT_TOKENS, python: str = "3.11"
+        self,
+        model: Transformer,
+        *,
+        name: str = "model",
+        max_tokens: int = CONTEXT_TOKENS,
+        python: str = "3.11",
+        calibration: Calibration | None = None,
     ) -> None:
         if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
@@ -54,10 +65,11 @@ class LocalWorld:
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
+        self.calibration = calibration
 
     @classmethod
     def load(cls, folder: Path | None = None, *, threads: int | None = 1) -> LocalWorld:
-        """A world from a weights folder, the shipped one by default. Raises WeightsError.
+        """A world from a weights folder, the shipped one by default. Raises WeightsError and WorldError.
 
         `threads` is set for all of torch (None leaves it): one token of a small model is too little work for two
         threads, and on a busy machine waiting for each other makes them many times slower.
@@ -72,12 +84,17 @@ class LocalWorld:
                 "this model (cwm serve) and name it with --world"
             )
         model, info = load_weights(folder)
+        try:
+            calibration = Calibration.load(folder)
+        except CalibrationError as error:
+            raise WorldError(str(error)) from None
         tokens = info.get("context_tokens")
         return cls(
             model,
             name=folder.name,
             max_tokens=tokens if isinstance(tokens, int) else CONTEXT_TOKENS,
             python=str(info.get("python", "3.11")),
+            calibration=calibration,
         )
 
     def run(
@@ -97,10 +114,10 @@ class LocalWorld:
         spare = reuse.decoder if isinstance(reuse, CompactRun) else None
         session = spare.session if isinstance(spare, Decoder) else None
         start = partial(self.start, draw=drawing(temperature, seed), spare=session)
-        return CompactRun(start, self._given(program.context, program.entry_line, prefix))
+        return CompactRun(start, self._given(program.context, program.entry_line, prefix), self.calibration)
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
-        return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
+        return Trace(context, entry_line, tuple(frames), UNFINISHED, self.python)
 
     def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
@@ -130,7 +147,7 @@ class LocalWorld:
             if decoder.session.length + len(decoder.pending) + len(chunk) + 64 > self.max_tokens:
                 decoder = self.start(self._given(program.context, program.entry_line, trace.frames[:index]))
             predictions.append(_follow(decoder, chunk))
-        return predictions
+        return predictions if self.calibration is None else list(map(self.calibration, predictions))
 
 
 def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
@@ -176,8 +193,8 @@ class CompactRun:
     `start` gives what writes on after a trace. Raises what it raises.
     """
 
-    def __init__(self, start: Callable[[Trace], Stepper], given: Trace) -> None:
-        self._start = start
+    def __init__(self, start: Callable[[Trace], Stepper], given: Trace, calibration: Calibration | None = None) -> None:
+        self._start, self._calibration = start, calibration
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
         self.decoder = start(given)
@@ -208,7 +225,7 @@ class CompactRun:
             self.outcome = Outcome("truncated", str(error))
             return
         self.tokens += 1
-        self._ready += new
+        self._ready += new if self._calibration is None else map(self._calibration, new)
         self._frames += [prediction.frame for prediction in new]
         reader = self.decoder.constraint.reader
         if reader.state == "done":
@@ -218,7 +235,7 @@ class CompactRun:
 
     def _go_on(self) -> None:
         """Start anew from a snapshot. Ends the run where a frame is too long for any context: it would never end."""
-        given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
+        given = Trace(self.context, self.entry_line, tuple(self._frames), UNFINISHED, self.python)
         stuck = len(self._frames) == self._restarted_at
         self._restarted_at = len(self._frames)
         try:
