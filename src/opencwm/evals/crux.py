@@ -1,7 +1,7 @@
 """`cwm eval crux`: what a function returns, predicted by one greedy run per program; CRUXEval's output task.
 
 Notable choices:
-- One greedy run each, or the vote of several. No interpreter is in the loop. The expected output is the one in the file; only literals of it are ever evaluated.
+- One greedy run each, or the vote of several. No interpreter is in the loop: only literals of the file are evaluated.
 - Two scores. *Strict*: the predicted repr text is the expected one. *Assert*: CRUXEval's own `assert OUTPUT ==
   PREDICTION`; as both sides are literals, comparing their values is that assert (`1 == True` passes, as it does there),
   and a prediction that is no literal fails.

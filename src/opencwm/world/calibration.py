@@ -133,7 +133,7 @@ class Calibration:
                 Monotone(*(tuple(map(float, record[name][side])) for side in ("given", "measured")))
                 for name in ("frame", "branch", "value")
             ]
-            return cls(*maps, fitted=dict(record["fitted"]))
+            return cls(maps[0], maps[1], maps[2], dict(record["fitted"]))
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}; {remedy}") from None
         except (KeyError, TypeError, ValueError) as error:

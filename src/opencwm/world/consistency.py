@@ -5,6 +5,8 @@ Only what can be read off the trace is checked, so that it says nothing about th
     return NAME           returns what NAME holds                NAME = OTHER       NAME then holds what OTHER holds
     return LITERAL        returns that                           NAME = LITERAL     NAME then holds that
     for NAME in OTHER     NAME is one of a list's, tuple's or text's items, in their order
+
+Loops of generators are left aside: they go on in the middle.
 """
 
 from __future__ import annotations
@@ -32,16 +34,17 @@ class _Loop:
 @dataclass(slots=True)
 class _Activation:
     frame: Frame
+    generator: bool = False
     loops: dict[int, _Loop] = field(default_factory=dict)  # by the line of their head
 
 
 def contradiction(trace: Trace) -> str | None:
     """The first contradiction in words, or None where there is none to be found."""
-    statements = _statements(trace.context)
+    statements, generators = _statements(trace.context)
     stack: list[_Activation] = []
     for index, frame in enumerate(trace.frames):
         if frame.event == "call":
-            stack.append(_Activation(frame))
+            stack.append(_Activation(frame, frame.function in generators))
             continue
         if len(stack) != frame.depth + 1:
             return None  # an exception that unwinds, or a generator: nothing is claimed about these
@@ -59,14 +62,20 @@ def contradiction(trace: Trace) -> str | None:
     return None
 
 
-def _statements(source: str) -> dict[int, ast.stmt]:
-    """The statement of each line that begins one, and one alone; none of a source that cannot be read."""
+def _statements(source: str) -> tuple[dict[int, ast.stmt], set[str]]:
+    """The statement of each line that begins one, and one alone, and the names of functions that hold a `yield`.
+
+    Nothing of a source that cannot be read.
+    """
     try:
-        found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+        nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:
-        return {}
+        return {}, set()
+    found = [node for node in nodes if isinstance(node, ast.stmt)]
     often = Counter(node.lineno for node in found)
-    return {node.lineno: node for node in found if often[node.lineno] == 1}
+    functions = [node for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    generators = {one.name for one in functions if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(one))}
+    return {node.lineno: node for node in found if often[node.lineno] == 1}, generators
 
 
 def _against(ran: ast.stmt | None, top: _Activation, frame: Frame) -> str | None:
@@ -83,12 +92,15 @@ def _against(ran: ast.stmt | None, top: _Activation, frame: Frame) -> str | None
         held = frame.locals.get(name)  # None of a global
         if held is not None and _differ(wanted, held):
             return f"line {ran.lineno} leaves {name}={held}, not {wanted}"
-    if isinstance(ran, ast.For) and isinstance(ran.target, ast.Name) and isinstance(ran.iter, ast.Name):
-        return _looped(ran, ran.target.id, before.get(ran.iter.id), top, frame)
+    if isinstance(ran, ast.For) and not top.generator:
+        return _looped(ran, top, frame)
     return None
 
 
-def _looped(ran: ast.For, name: str, over: str | None, top: _Activation, frame: Frame) -> str | None:
+def _looped(ran: ast.For, top: _Activation, frame: Frame) -> str | None:
+    if not isinstance(ran.target, ast.Name) or not isinstance(ran.iter, ast.Name):
+        return None
+    name, over = ran.target.id, top.frame.locals.get(ran.iter.id)
     body = range(ran.body[0].lineno, (ran.body[-1].end_lineno or ran.body[-1].lineno) + 1)
     if over is None or not over.startswith(("[", "(", "'", '"')) or _CUT in over or frame.line not in body:
         return None
