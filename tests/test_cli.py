@@ -64,6 +64,7 @@ SURFACE = {
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data corrections": ["--config", "--help", "--programs", "--set", "--start", "--weights", "OUTPUT"],
     "data coverage": [
         *["--all", "--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set"],
         *["--start"],

@@ -50,7 +50,9 @@ def test_it_is_fitted_kept_measured_and_drawn(weights: Path, tmp_path: Path) -> 
     assert figures["frame: error, calibrated"] < figures["frame: error, as the model says"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     plain = CliRunner().invoke(app, ["eval", "calibration", "--weights", str(weights), "--limit", "6", "--json"])
-    assert {one["name"]: one["value"] for one in json.loads(plain.stdout)["figures"]} == figures  # the same, not fitted anew
+    assert {
+        one["name"]: one["value"] for one in json.loads(plain.stdout)["figures"]
+    } == figures  # the same, not fitted anew
 
 
 def test_what_is_collected_is_the_model_s_own_and_the_world_stays_calibrated(weights: Path) -> None:

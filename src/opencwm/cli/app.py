@@ -145,6 +145,7 @@ data.command("plugin", epilog=_example("cwm data plugin > cwm_traces.py"))(corpu
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
 data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix.mix)
 data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
+data.command("corrections", epilog=_example("cwm data corrections corrections.jsonl --programs 500"))(mix.corrections)
 data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
 data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
 data.command("chats", epilog=_example("cwm data chats chats.jsonl --count 100"))(documents.chats)

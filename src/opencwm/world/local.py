@@ -37,6 +37,7 @@ MAX_FRAMES = 1000
 """Frames that one run predicts: a model that has lost its way may loop without end."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
 UNFINISHED = Outcome("truncated", "unfinished")
+_NONE = Prediction(Frame("exception", 0, "", 0, value="no frame within the model's context"), 0.0, 0.0, {}, "model")
 
 
 class LocalWorld:
@@ -119,12 +120,12 @@ class LocalWorld:
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
         return Trace(context, entry_line, tuple(frames), UNFINISHED, self.python)
 
-    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
+    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None, *, room: int = 0) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
 
-        It takes over `spare`, and reads only what that has not read already.
+        It takes over `spare`, and reads only what that has not read already. `room`: tokens that must be left.
         """
-        ids, constraint = opened(given, self.max_tokens, self.size)
+        ids, constraint = opened(given, self.max_tokens - room, self.size)
         session = spare or Session(self.runner, max_tokens=self.max_tokens)
         pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
         known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
@@ -141,12 +142,19 @@ class LocalWorld:
             chunks = Encoder(trace, self.size).chunks
         except CodecError as error:
             raise WorldError(f"the trace has no compact form: {error}") from None
-        decoder = self.start(self._given(program.context, program.entry_line, ()))
+        decoder: Decoder | None = self.start(self._given(program.context, program.entry_line, ()))
         predictions: list[Prediction] = []
         for index, chunk in enumerate(chunks):
-            if decoder.session.length + len(decoder.pending) + len(chunk) + 64 > self.max_tokens:
-                decoder = self.start(self._given(program.context, program.entry_line, trace.frames[:index]))
-            predictions.append(_follow(decoder, chunk))
+            need = len(chunk) + 64
+            if decoder is None or _full(decoder, need):
+                given = self._given(program.context, program.entry_line, trace.frames[:index])
+                decoder = self.start(given)
+                if _full(decoder, need):
+                    try:
+                        decoder = self.start(given, room=need)
+                    except WorldError:  # a frame that cannot stand in the context beside the source
+                        decoder = None
+            predictions.append(_NONE if decoder is None else _follow(decoder, chunk))
         return predictions if self.calibration is None else list(map(self.calibration, predictions))
 
 
@@ -247,6 +255,11 @@ class CompactRun:
         self.outcome = Outcome("truncated", "a frame longer than the model's context")
 
 
+def _full(decoder: Decoder, need: int) -> bool:
+    """Whether a decoder has less than `need` tokens left."""
+    return decoder.session.length + len(decoder.pending) + need > decoder.session.max_tokens
+
+
 def _follow(decoder: Decoder, chunk: Sequence[int]) -> Prediction:
     """The decoder's own next frame; afterwards the decoder has taken the true tokens `chunk` instead."""
     first_V = decoder.logits()
@@ -283,6 +296,5 @@ def _free(decoder: Decoder, choice: int, chance: float, ending: float) -> Predic
         try:
             predictions = decoder.step()
         except (ContextFull, EndlessValue):
-            frame = Frame("exception", 0, "", 0, value="no frame within the model's context")
-            return decoder.score.prediction(frame)
+            return decoder.score.prediction(_NONE.frame)
     return predictions[0]
