@@ -147,15 +147,17 @@ class LocalWorld:
         for index, chunk in enumerate(chunks):
             need = len(chunk) + 64
             if decoder is None or _full(decoder, need):
-                given = self._given(program.context, program.entry_line, trace.frames[:index])
-                decoder = self.start(given)
-                if _full(decoder, need):
-                    try:
-                        decoder = self.start(given, room=need)
-                    except WorldError:  # a frame that cannot stand in the context beside the source
-                        decoder = None
+                decoder = self._beside(self._given(program.context, program.entry_line, trace.frames[:index]), need)
             predictions.append(_NONE if decoder is None else _follow(decoder, chunk))
         return predictions if self.calibration is None else list(map(self.calibration, predictions))
+
+    def _beside(self, given: Trace, need: int) -> Decoder | None:
+        """A decoder after `given` with room for `need` tokens; None where source and states leave none."""
+        try:
+            decoder = self.start(given)
+            return self.start(given, room=need) if _full(decoder, need) else decoder
+        except WorldError:
+            return None
 
 
 def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
