@@ -43,7 +43,7 @@ SURFACE = {
     "ablate": ["--help", "--json", "--set", "CONFIG"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
-    "train plot": ["--help", "--key", "--output", "RUN..."],
+    "train plot": ["--help", "--key", "--output", "--over", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
     "eval crux": ["--data", "--help", "--json", "--limit", "--vote", "--weights"],
