@@ -27,7 +27,7 @@ SURFACE = {
     ],
     "predict": [
         *["--call", "--check", "--help", "--json", "--limit-frames", "--llama3", "--model", "--seconds"],
-        *["--weights", "--world", "FILE"],
+        *["--vote", "--weights", "--world", "FILE"],
     ],
     "debug": [
         *["--both", "--call", "--dap", "--export", "--help", "--hybrid", "--limit-frames", "--llama3"],
@@ -39,13 +39,17 @@ SURFACE = {
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
         *["--port", "--precision", "--queue", "--threads", "MODEL"],
     ],
+    "ladder": ["--help", "--json", "--only", "--set", "CONFIG"],
     "ablate": ["--help", "--json", "--set", "CONFIG"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
-    "train plot": ["--help", "--key", "--output", "RUN..."],
+    "train plot": ["--help", "--key", "--output", "--over", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
-    "eval crux": ["--data", "--help", "--input", "--json", "--limit", "--weights"],
+    "eval crux": ["--data", "--help", "--input", "--json", "--limit", "--vote", "--weights"],
+    "eval calibration": [
+        *["--data", "--fit", "--fit-programs", "--help", "--json", "--limit", "--plot", "--weights"],
+    ],
     "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
     "eval language": ["--bfloat16", "--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],
@@ -60,6 +64,7 @@ SURFACE = {
     "data sizes": ["--data", "--help", "--json", "--limit", "--llama3"],
     "data mix": ["--config", "--help", "--json", "--programs", "--set", "--show", "--start"],
     "data audit": ["--config", "--data", "--examples", "--help", "--json", "--programs", "--set", "--start"],
+    "data corrections": ["--config", "--help", "--programs", "--set", "--start", "--weights", "OUTPUT"],
     "data coverage": [
         *["--all", "--config", "--data", "--help", "--json", "--least", "--plot", "--programs", "--set"],
         *["--start"],

@@ -31,6 +31,45 @@ def test_the_tiny_recipe_from_data_to_debugger_and_again(tmp_path: Path) -> None
     assert again.returncode == 0 and again.stdout.count("resuming") == 3  # nothing is done twice
 
 
+@pytest.mark.slow
+def test_links_of_the_shipped_model_go_on_from_small_files(tmp_path: Path) -> None:
+    """At a size for a CPU: three links, each from the int8 weights of the one before; calibration and figures at last."""
+    data = ROOT.parent / "shared" / "data"
+    if not data.exists():
+        pytest.skip("the data sets are absent")
+    small = {
+        "model.overrides": "{dim=32,layers=1,heads=2,kv_heads=1,head_dim=16,ffn_dim=32}",
+        "run.steps": "3",
+        "run.tokens_per_batch": "2048",
+        "run.tokens_per_micro_batch": "1024",
+        "run.eval_programs": "4",
+        "run.threads": "1",
+        "data.workers": "0",
+        "data.buffer": "8",
+        "parallel.compile": "false",
+    }
+    scripts = Path(sys.executable)
+    environment = {
+        **os.environ,
+        "CWM": str(scripts.with_name("cwm")),
+        "PYTHON": str(scripts),
+        "OUT": str(tmp_path / "out"),
+        "DATA": str(data),
+        "PROGRAMS": "2",
+        "OMP_NUM_THREADS": "1",
+        "MORE": " ".join(f"--set {key}={value}" for key, value in small.items()),
+    }
+    for link in ("first", "next", "last"):
+        command = ["sh", str(ROOT / "runs" / "shipped.sh"), link]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    numbers = [line.split() for line in (tmp_path / "out" / "numbers.txt").read_text().splitlines()]
+    assert [(one[0], one[1]) for one in numbers] == [("1", "3"), ("2", "3"), ("3", "3")]
+    assert not (tmp_path / "out" / "weights-1").exists()  # of the folder only what is needed stays
+    assert (tmp_path / "out" / "weights-3" / "calibration.json").exists()
+    assert "next frame" in (tmp_path / "out" / "frames.txt").read_text()
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "runs").glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_shell_and_say_how_to_use_them(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)

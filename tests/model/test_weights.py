@@ -52,6 +52,36 @@ def test_stored_and_loaded_dtypes_are_chosen(tmp_path: Path) -> None:
     assert load_weights(tmp_path, dtype=torch.bfloat16)[0].norm.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_int8_is_half_of_float16_and_each_row_is_off_by_half_a_step_at_most(tmp_path: Path, tied: bool) -> None:
+    model = build(tie_embeddings=tied)
+    with torch.no_grad():
+        model.layers[0].ffn.down.weight[3] *= 50  # a large row does not coarsen the others
+        model.layers[0].ffn.down.weight[4] = 0
+    save_weights(tmp_path / "half", model, {}, dtype=torch.float16)
+    save_weights(tmp_path / "int8", model, {"steps": 3}, dtype=torch.int8)
+    loaded, info = load_weights(tmp_path / "int8")
+    assert info == {"steps": 3}
+    for name, wanted in model.named_parameters():
+        off = (loaded.get_parameter(name) - wanted).abs()
+        if wanted.ndim == 2:
+            assert (off.amax(1) <= wanted.abs().amax(1) / 254 * 1.001 + 1e-9).all(), name
+        else:
+            assert torch.allclose(loaded.get_parameter(name), wanted, atol=1e-3), name
+    sizes = [(tmp_path / folder / "model.safetensors").stat().st_size for folder in ("int8", "half")]
+    assert sizes[0] < 0.75 * sizes[1]
+    assert load_weights(tmp_path / "int8", dtype=torch.bfloat16)[0].norm.weight.dtype == torch.bfloat16
+
+
+def test_an_int8_file_without_its_scales_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path, build(), {}, dtype=torch.int8)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["embedding.weight.scale"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"lacks tensor embedding\.weight\.scale"):
+        load_weights(tmp_path)
+
+
 def test_a_save_replaces_the_weights_before(folder: Path) -> None:
     save_weights(folder, build(layers=1), {"steps": 4})
     model, info = load_weights(folder)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from opencwm.cli.app import app
 from opencwm.train.meter import read_log
+from opencwm.train.plot import curves
 
 TINY = """
 [model]
@@ -97,6 +98,12 @@ def test_curves_are_drawn(trained: Path, tmp_path: Path) -> None:
     assert run("train", "plot", trained, trained, "--output", picture).exit_code == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run("train", "plot", trained, "--key", "mfu", "--output", picture).exit_code == 0
+    assert (
+        run("train", "plot", trained, "--over", "tokens", "--key", "held_out_loss", "--output", picture).exit_code == 0
+    )
+    by_step, by_tokens = curves(trained), curves(trained, "tokens")
+    assert [at for at, _ in by_step["loss"]] == [1, 2, 3] and [at for at, _ in by_tokens["loss"]] == [512, 1024, 1536]
+    assert by_tokens["held_out_loss"] == [(1536, by_step["held_out_loss"][0][1])]
     refused = run("train", "plot", trained, "--key", "none", "--output", picture)
     assert refused.exit_code == 2 and "no run has logged none: choose among" in refused.stderr
     assert "holds no log" in run("train", "plot", tmp_path).stderr

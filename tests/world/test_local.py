@@ -88,6 +88,20 @@ def test_a_run_longer_than_the_context_goes_on_from_snapshots() -> None:
     assert going_on.frame == predictions[100].frame
 
 
+def test_true_frames_that_leave_no_room_beside_the_source_are_not_predicted_and_the_others_are() -> None:
+    program = Program(
+        "def f(s):\n    n = 1\n    a = s * 40\n    b = a[1:]\n    a = b = 0\n    return n\n", "f('abcdefghij')"
+    )
+    truth = record(program, limits=Limits(value_bytes=400))
+    world = small_world(max_tokens=512)
+    predictions = world.next_frames(program, truth)
+    assert len(predictions) == len(truth.frames)
+    lost = [index for index, one in enumerate(predictions) if one.probability == 0 and one.frame.line == 0]
+    assert 1 <= len(lost) <= 3
+    for index in {0, 1, 2, len(truth.frames) - 1} - {*lost}:
+        assert predictions[index].frame == next(world.run(program, prefix=truth.frames[:index])).frame
+
+
 def test_a_frame_that_never_ends_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def stubborn(self: decoder.Decoder) -> tuple[int, float, float]:
         """Writes step after step, `1` each, and so never completes a frame of a line that has steps."""

@@ -1,4 +1,4 @@
-"""`cwm ablate`: what each kind of data adds to a model."""
+"""`cwm ablate`: what each kind of data adds to a model. `cwm ladder`: what each choice of the recipe does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from opencwm.cli.errors import Unusable
 from opencwm.cli.progress import progress
 from opencwm.cli.training import failing
 
@@ -37,3 +38,33 @@ def ablate(
         typer.echo('no plot: pip install "opencwm[evals]"', err=True)
     else:
         typer.echo(f"plot: {settings.folder / 'ablation.png'}", err=True)
+
+
+def ladder(
+    config: Annotated[Path, typer.Argument(help="A TOML file with arms and the training of each.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ARM", help="This arm alone; may be given several times.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Train and measure short runs that differ in one choice each; a table with intervals, and each line's command.
+
+    Runs that are done are not done again: the same command goes on where it was.
+    """
+    from opencwm.config import load
+    from opencwm.evals import ladder as rungs
+
+    settings = load(rungs.LadderConfig, config, overrides or [])
+    try:
+        with failing(), progress("training") as say:
+            found = rungs.ladder(config, overrides or [], only or [], say)
+    except rungs.UnknownArm as error:
+        raise Unusable(str(error)) from None
+    changes = "".join(f" --set {value}" for value in overrides or [])
+    if as_json:
+        print(json.dumps([one.to_json() for one in found]))
+    else:
+        print(rungs.table(settings, found, f"cwm ladder {config}{changes}"), end="")

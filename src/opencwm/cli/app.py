@@ -123,11 +123,13 @@ train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml -
 train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
 app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 
+app.command("ladder", epilog=_example("cwm ladder configs/ladder.toml --only base"))(ablation.ladder)
 app.command("ablate", epilog=_example("cwm ablate configs/ablation/tiny.toml"))(ablation.ablate)
 
 evaluate = typer.Typer(help="Measure a model on a file of programs.", no_args_is_help=True)
 evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 20"))(learning.frames)
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
+evaluate.command("calibration", epilog=_example("cwm eval calibration --limit 20"))(learning.calibration)
 evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
 evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
     learning.language
@@ -143,6 +145,7 @@ data.command("plugin", epilog=_example("cwm data plugin > cwm_traces.py"))(corpu
 data.command("sizes", epilog=_example("cwm data sizes --data FILE --limit 50"))(learning.sizes)
 data.command("mix", epilog=_example("cwm data mix --programs 500 --show 2"))(mix.mix)
 data.command("audit", epilog=_example("cwm data audit --data FOLDER --programs 2000"))(mix.audit)
+data.command("corrections", epilog=_example("cwm data corrections corrections.jsonl --programs 500"))(mix.corrections)
 data.command("coverage", epilog=_example("cwm data coverage --programs 1000"))(mix.coverage)
 data.command("code", epilog=_example("cwm data code code.parquet --package rich"))(documents.code)
 data.command("chats", epilog=_example("cwm data chats chats.jsonl --count 100"))(documents.chats)

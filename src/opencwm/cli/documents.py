@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -70,26 +72,33 @@ def chats(
     """Write questions about runs of written programs, with answers from running them, as chats."""
     from opencwm.programs.questions import question
 
+    with progress("writing") as say, written(output) as file:
+        done = 0
+        for index in itertools.count():
+            if done == count:
+                break
+            chat = question(index, seed=seed, reasoning=reasoning)
+            text = json.dumps(chat)
+            if chat is not None and len(text) <= length:
+                file.write(text + "\n")
+                done += 1
+                say(f"chat {done:,} of {count:,}")
+    print(f"{count:,} chats written to {output}")
+
+
+@contextmanager
+def written(output: Path) -> Iterator[TextIO]:
+    """A text file that is there as a whole or not at all. Raises Unusable."""
     partial = output.with_name(f".{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with progress("writing") as say, partial.open("w", encoding="utf-8") as file:
-            written = 0
-            for index in itertools.count():
-                if written == count:
-                    break
-                chat = question(index, seed=seed, reasoning=reasoning)
-                text = json.dumps(chat)
-                if chat is not None and len(text) <= length:
-                    file.write(text + "\n")
-                    written += 1
-                    say(f"chat {written:,} of {count:,}")
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
         partial.replace(output)
     except OSError as error:
         raise Unusable(f"cannot write {output}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
-    print(f"{count:,} chats written to {output}")
 
 
 def stats(

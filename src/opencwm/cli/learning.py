@@ -28,6 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Weights = Annotated[
     Path | None, typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model.")
 ]
+Vote = Annotated[
+    int, typer.Option("--vote", metavar="N", min=0, help="Let N rollouts vote, the first greedy. 0: one greedy run.")
+]
 
 
 class Report(Protocol):
@@ -57,15 +60,59 @@ def crux(
     ] = False,
     as_json: Json = False,
     weights: Weights = None,
+    vote: Vote = 0,
 ) -> None:
-    """Output accuracy: one greedy predicted run per program, no interpreter in the loop."""
+    """Output accuracy: one greedy predicted run per program, or a vote of several; no interpreter in the loop."""
     from opencwm.evals import crux as outputs
     from opencwm.evals import crux_input
 
+    if inputs and vote:
+        raise Unusable("--vote is for outputs: leave out --input or --vote")
+
     load_crux(data, limit)
-    evaluate = crux_input.evaluate if inputs else outputs.evaluate
     with progress("loading the model") as say:
-        report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
+        counting = _counting("predicting", say)
+        if inputs:
+            report = crux_input.evaluate(data, limit=limit, weights=weights, progress=counting)
+        else:
+            report = outputs.evaluate(data, limit=limit, weights=weights, vote=vote, progress=counting)
+    _print(report, as_json)
+
+
+def calibration(
+    data: DataOrNone = None,
+    limit: Limit = None,
+    as_json: Json = False,
+    weights: Weights = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit it first, and keep it beside the weights.")] = False,
+    fit_programs: Annotated[
+        int, typer.Option("--fit-programs", metavar="N", min=1, help="Held-out programs to fit on.")
+    ] = 400,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the reliability as a PNG.")] = None,
+) -> None:
+    """How far what a model says of its own certainty is from how often it is right, before and after calibration.
+
+    With --fit, `calibration.json` is written into the folder of the weights: every probability that is shown is then
+    what it was measured to be worth.
+    """
+    from opencwm.evals.calibration import evaluate
+
+    if data is not None:
+        load_crux(data, limit)
+    try:
+        with progress("loading the model") as say:
+            report = evaluate(
+                data,
+                limit=limit,
+                weights=weights,
+                fit_on=fit_programs if fit else 0,
+                plot=plot,
+                progress=_counting("predicting", say),
+            )
+    except ImportError:
+        raise Unusable('drawing needs matplotlib: pip install "opencwm[evals]"') from None
+    except OSError as error:
+        raise Unusable(f"cannot write {error.filename}: {error.strerror}") from None
     _print(report, as_json)
 
 

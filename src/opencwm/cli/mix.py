@@ -84,6 +84,42 @@ def mix(
         typer.echo(f"left out: {count:,} ({count / programs:.2%}) {reason}")
 
 
+def corrections(
+    output: Annotated[Path, typer.Argument(help="The JSON-lines file to write.", metavar="OUTPUT")],
+    config: Config = None,
+    overrides: Overrides = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FOLDER", help="The model's folder. Without it: the shipped model."),
+    ] = None,
+    programs: Programs = 2000,
+    start: Start = 0,
+) -> None:
+    """Predict programs of the training stream, and write what should have followed where the model first errs.
+
+    Train on it with a source of kind "windows" beside the stream itself: configs/corrections.toml.
+    """
+    from opencwm.cli.documents import written
+    from opencwm.train.corrections import corrections as lessons
+    from opencwm.train.text import open_tokens
+    from opencwm.world.local import LocalWorld
+
+    stream, world = _open(config, overrides or []), LocalWorld.load(weights)
+    stream.prepare()
+    tokenizer = open_tokens("compact").fingerprint
+    tally: Counter[str] = Counter()
+    with progress("predicting") as say, written(output) as file:
+        for found in lessons(world, stream, start, programs, tally):
+            row = {"ids": found.ids, "weights": found.weights, "tokenizer": tokenizer}
+            file.write(json.dumps(row | {"lesson": found.lesson, "index": found.index}) + "\n")
+            say(f"predicting: program {found.index - start + 1:,} of {programs:,}")
+    runs = tally["right"] + tally["wrong"]
+    typer.echo(
+        f"{runs:,} runs predicted, {tally['right'] / max(1, runs):.1%} of them right; {tally['step']:,} corrected "
+        f"steps and {tally['state']:,} wrong states written to {output}; {tally['left out']:,} programs left out"
+    )
+
+
 def audit(
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", help="Folder with the evaluation sets (cruxeval/, mbpp/, ...).")

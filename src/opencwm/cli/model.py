@@ -24,6 +24,7 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 class Layout(StrEnum):
@@ -73,13 +74,16 @@ def convert(
         raise Unusable("the target is the source: give another folder")
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise Unusable(f"{target} is there already and not empty: give a folder to be made")
-    stored = getattr(torch, dtype.value) if dtype else None
+    if dtype is Dtype.int8 and layout is Layout.hf:
+        raise Unusable("int8 is for --layout opencwm: its scales are not part of the Hugging Face layout")
+    stored = torch.float32 if dtype is Dtype.int8 else getattr(torch, dtype.value) if dtype else None
     with progress("reading the weights") as say:
         model, info = load_weights(source, dtype=stored)
         say("writing the weights")
         if layout is Layout.opencwm:
-            save_weights(target, model, {key: value for key, value in info.items() if key != "layout"})
-            for name in hf.TOKENIZER_FILES:
+            kept = {key: value for key, value in info.items() if key != "layout"}
+            save_weights(target, model, kept, dtype=torch.int8 if dtype is Dtype.int8 else None)
+            for name in (*hf.TOKENIZER_FILES, "calibration.json"):
                 if (source / name).is_file():
                     shutil.copyfile(source / name, target / name)
         else:
@@ -128,7 +132,9 @@ def _facts(config: ModelConfig, info: dict[str, Any]) -> dict[str, Any]:
         "context": config.max_positions,
         "global layers": "all" if len(globals_) == config.layers else f"{len(globals_)} ({_listed(globals_)})",
         "window": config.local_window or "none",
-        "rotary": f"theta {config.rope_theta:g}" + (f", scaled by {scaling.factor:g}" if scaling else ""),
+        "rotary": f"theta {config.rope_theta:g}"
+        + (f", scaled by {scaling.factor:g}" if scaling else "")
+        + (f", {config.rope_share:.0%} of each head" if config.rope_share < 1 else ""),
         "tied": "yes" if config.tie_embeddings else "no",
         "added": ", ".join(
             name for name, on in (("head norms", config.qk_norm), ("convolutions", config.conv_width)) if on

@@ -156,7 +156,7 @@ def trace(
         where = _sandboxed(file, sandbox)
         limits = _limits(limit_frames, seconds)
         recorded = _record(
-            program, limits, sandbox=where, steps=steps, identity=identity, output=printed, core=chosen.name
+            program, sandbox=where, limits=limits, steps=steps, identity=identity, output=printed, core=chosen.name
         )
     if condition is not None:
         recorded = _selected(recorded, condition)
@@ -208,7 +208,7 @@ def _compare(
         old = _program(diff or "", call)
     with progress("running"):
         boxed = _sandboxed("-" if "-" in (file, diff) else file, sandbox)
-        runs = _record(old, limits, sandbox=boxed), _record(new, limits, sandbox=boxed)
+        runs = _record(old, sandbox=boxed, limits=limits), _record(new, sandbox=boxed, limits=limits)
     found = compare(*runs)
     if as_json:
         typer.echo(json.dumps(diffing.to_json(*runs, found), ensure_ascii=False))
@@ -227,6 +227,10 @@ def predict(
     llama3: Llama3 = None,
     limit_frames: FrameLimit = FRAMES,
     seconds: Seconds = SECONDS,
+    vote: Annotated[
+        int,
+        typer.Option("--vote", metavar="N", min=0, help="Let N rollouts vote; sure is then the share that agrees."),
+    ] = 0,
 ) -> None:
     """Predict what a program does, without running it.
 
@@ -243,9 +247,10 @@ def predict(
     real: Trace | None = None
     if check:
         with progress("running"):
-            real = _record(program, _limits(limit_frames, seconds), sandbox=_sandboxed(file))
+            real = _record(program, sandbox=_sandboxed(file), limits=_limits(limit_frames, seconds))
     with progress("loading the model") as say:
-        run = _world(weights, world, model, llama3).run(program)
+        chosen = _world(weights, world, model, llama3)
+        run = _voted(chosen, vote, program, limit_frames, say) if vote else chosen.run(program)
         predicted, predictions = collect(_Counted(run, say), limit=limit_frames)
     comparison = compare(real, predicted) if real else None
     if as_json:
@@ -262,6 +267,19 @@ def predict(
     screen.print(render.verdict(comparison, real, predicted), style="bold")
 
 
+def _voted(world: World, vote: int, program: Program, frames: int, say: Callable[[str], None]) -> Run:
+    """The winner of a vote, and on standard error how it came about. Raises Unusable for a model elsewhere."""
+    from opencwm.world.local import LocalWorld
+    from opencwm.world.voting import VotingWorld
+
+    if not isinstance(world, LocalWorld):
+        raise Unusable("--vote needs a local model: leave out --world")
+    say(f"predicting {vote} runs")
+    run = VotingWorld(world, vote, most_frames=frames).run(program)
+    typer.echo(f"cwm: {run.votes} of {vote} runs end alike, {vote - run.voters} had no vote", err=True)
+    return run
+
+
 def _program(file: str, call: str | None) -> Program:
     from opencwm.programs.program import Program
 
@@ -274,15 +292,15 @@ def _limits(frames: int, seconds: float) -> Limits:
     return Limits(frames=frames, seconds=seconds)
 
 
-def _record(program: Program, limits: Limits, *, sandbox: bool = False, **options: Unpack[Options]) -> Trace:
+def _record(program: Program, *, sandbox: bool = False, **options: Unpack[Options]) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 
-        return record_sandboxed(program, **{**options, "limits": limits})
+        return record_sandboxed(program, **options)
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, **{**options, "limits": limits})
+    return record_isolated(program, **options)
 
 
 def _core(name: CoreName | None) -> Core:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,13 @@ def train(
         run(settings)
 
 
+class Over(StrEnum):
+    """What curves are drawn over."""
+
+    step = "step"
+    tokens = "tokens"
+
+
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs.", metavar="RUN...")],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The PNG to write.")] = Path("curves.png"),
@@ -78,12 +86,13 @@ def plot(
         list[str] | None,
         typer.Option("--key", metavar="NAME", help="What to draw, as it stands in log.jsonl: loss, sources/code/loss."),
     ] = None,
+    over: Annotated[Over, typer.Option("--over", help="What runs to the right.")] = Over.step,
 ) -> None:
     """Draw the curves of runs as a picture: losses, held-out losses and speed, or what --key names."""
     from opencwm.train.plot import PlotError, draw
 
     try:
-        draw(runs, output, keys or [])
+        draw(runs, output, keys or [], over.value)
     except PlotError as error:
         raise Unusable(str(error)) from None
     typer.echo(f"written to {output}")

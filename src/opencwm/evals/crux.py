@@ -1,7 +1,7 @@
 """`cwm eval crux`: what a function returns, predicted by one greedy run per program; CRUXEval's output task.
 
 Notable choices:
-- No interpreter is in the loop. The expected output is the one in the file; only literals of it are ever evaluated.
+- One greedy run each, or the vote of several. No interpreter is in the loop: only literals of the file are evaluated.
 - Two scores. *Strict*: the predicted repr text is the expected one. *Assert*: CRUXEval's own `assert OUTPUT ==
   PREDICTION`; as both sides are literals, comparing their values is that assert (`1 == True` passes, as it does there),
   and a prediction that is no literal fails.
@@ -20,7 +20,9 @@ from opencwm.evals.running import FreeRun, check_alive, open_world, run_free
 from opencwm.programs.program import Program, ProgramError
 from opencwm.trace.values import render
 from opencwm.world.literals import literal
+from opencwm.world.local import LocalWorld
 from opencwm.world.protocol import World
+from opencwm.world.voting import VotingWorld
 
 FIELDS = ("code", "input", "output")
 MOST_FRAMES = 256
@@ -107,15 +109,20 @@ def evaluate(
     weights: str | Path | None = None,
     limit: int | None = None,
     world: World | None = None,
+    vote: int = 0,
     progress: Progress | None = None,
 ) -> Report:
     """Predict every program of the file once and score it.
 
-    `world` answers if given; else the local model of `weights` (None: the shipped one). Raises ValueError for a
+    `world` answers if given; else the local model of `weights` (None: the shipped one), with `vote` by the vote of so
+    many rollouts. Raises ValueError for a
     malformed file, and WorldError if the world can answer nothing at all.
     """
     items = load(path, limit=limit)
     world = world or open_world(weights)
+    if vote:
+        assert isinstance(world, LocalWorld), "votes are taken of a local model"
+        world = VotingWorld(world, vote, most_frames=MOST_FRAMES)
     answers: list[Answer] = []
     for item in items:
         answers.append(Answer(item, run_free(world, item.program, limit=MOST_FRAMES)))
@@ -124,6 +131,11 @@ def evaluate(
     check_alive([answer.run for answer in answers])
     report = Report("crux", describe(world, weights, data=Path(path).name, limit=limit))
     _score(report, answers)
+    if isinstance(world, VotingWorld):
+        for what in ("vote", "cut off", "contradict themselves"):
+            report.share(
+                f"rollouts that {what}".replace("that cut", "that are cut"), world.tally[what], vote * len(items)
+            )
     return report
 
 

@@ -57,6 +57,8 @@ class ModelConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
+    rope_share: float = 1.0
+    """Share of each head's dimensions that positions turn, fastest first; the others see no position."""
     max_positions: int = 2048
     """Tokens in the longest context (of one document, in a packed row)."""
     local_window: int | None = None
@@ -84,6 +86,8 @@ class ModelConfig:
             raise ValueError(f"global_every is {self.global_every}: it must be at least 1")
         if self.conv_width < 0 or self.conv_width == 1:
             raise ValueError(f"conv_width is {self.conv_width}: give 0 (off) or at least 2 tokens")
+        if not 0 <= self.rope_share <= 1:
+            raise ValueError(f"rope_share is {self.rope_share}: it is a share, 0 to 1")
         for name in ("norm_eps", "rope_theta", "init_std"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")

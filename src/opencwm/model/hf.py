@@ -112,10 +112,10 @@ def save(
     Raises ValueError for a config that the layout cannot express.
     """
     folder, config = Path(folder), model.config
-    if config.qk_norm or config.conv_width:
+    if config.qk_norm or config.conv_width or config.rope_share < 1:
         raise ValueError(
-            "the Hugging Face layout of CWM has no head norms and no convolutions (qk_norm, conv_width): "
-            "keep this model in its own layout"
+            "the Hugging Face layout of CWM has no head norms, no convolutions and no unturned dimensions (qk_norm, "
+            "conv_width, rope_share): keep this model in its own layout"
         )
     stored = dtype or model.embedding.weight.dtype
     folder.mkdir(parents=True, exist_ok=True)

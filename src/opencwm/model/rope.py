@@ -38,6 +38,7 @@ def tables(config: ModelConfig, positions: int, device: torch.device) -> tuple[T
     Both halves of a head are written out, and the sines of the first half negated.
     """
     freq_R = frequencies(config.head_dim, config.rope_theta, config.rope_scaling).to(device)
+    freq_R[round(config.rope_share * len(freq_R)) :] = 0.0  # an angle of 0 everywhere: no position
     angle_PR = torch.outer(torch.arange(positions, device=device).float(), freq_R)
     cos_PR, sin_PR = angle_PR.cos(), angle_PR.sin()
     return torch.cat((cos_PR, cos_PR), dim=-1), torch.cat((-sin_PR, sin_PR), dim=-1)

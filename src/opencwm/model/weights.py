@@ -8,6 +8,8 @@ Notable choices:
 - Which layout a folder has is read off its files; one function loads them all.
 - Our `config.json` holds the format's version, the model config and `info`, whatever the caller wants to keep with the
   weights (tokenizer, steps trained, figures). Tied embeddings are stored once.
+- int8 is a way to store: each matrix has a scale per row (`NAME.scale`), the largest of a row being 127; everything
+  else is float16. It is half of float16's size, and reads back as floating point.
 - Both files are written beside their final names and renamed, so a killed save leaves the old weights readable.
 - Whatever is wrong with a folder is a `WeightsError` that names the file and the fix, before any model is built.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from opencwm.model import hf, native
 from opencwm.model.config import ModelConfig
@@ -31,6 +34,7 @@ __all__ = ["WeightsError", "load_weights", "read_config", "save_weights"]
 FORMAT = "opencwm.model/1"
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
+SCALE = ".scale"
 
 
 def save_weights(
@@ -45,11 +49,14 @@ def save_weights(
     header = {"format": FORMAT, "model": model.config.to_dict(), "info": info}
     text = json.dumps(header, indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-        if not (model.config.tie_embeddings and name == "output.weight")
-    }
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if model.config.tie_embeddings and name == "output.weight":
+            continue
+        if dtype is torch.int8:
+            tensors |= _quantised(name, tensor.detach().cpu())
+        else:
+            tensors[name] = tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous()
     partial_config = folder / f"{CONFIG_FILE}.{os.getpid()}.partial"
     try:
         partial_config.write_text(text, encoding="utf-8")
@@ -75,8 +82,32 @@ def load_weights(
     with torch.device("meta"):
         parameters = dict(Transformer(config).named_parameters())  # tied ones come once
     pieces = {name: [Piece(name, tuple(tensor.shape), 0)] for name, tensor in parameters.items()}
-    files = SafetensorFiles(folder, TENSOR_FILE)
+    files = _Scaled(folder, TENSOR_FILE)
     return assemble(config, pieces, files, says=CONFIG_FILE, dtype=dtype, device=device), info
+
+
+class _Scaled(SafetensorFiles):
+    """Tensors of which some are int8 with a scale per row: these read as float32."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: shape for name, shape in super().shapes().items() if not name.endswith(SCALE)}
+
+    def read(self, name: str) -> Tensor:
+        tensor = super().read(name)
+        if tensor.dtype is not torch.int8:
+            return tensor
+        if name + SCALE not in super().shapes():
+            raise WeightsError(f"{self.place} lacks tensor {name + SCALE}: restore it from where it came")
+        return tensor.float() * super().read(name + SCALE).unsqueeze(1)
+
+
+def _quantised(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A matrix in int8 with the scale of each row, anything else in float16."""
+    if tensor.ndim != 2:
+        return {name: tensor.half().contiguous()}
+    scale_O = tensor.float().abs().amax(1).clamp_(min=1e-12).div_(127)
+    whole_OI = (tensor.float() / scale_O.unsqueeze(1)).round_().to(torch.int8)
+    return {name: whole_OI.contiguous(), name + SCALE: scale_O}
 
 
 def read_config(folder: Path | str) -> tuple[ModelConfig, dict[str, Any]]:

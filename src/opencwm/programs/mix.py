@@ -112,7 +112,8 @@ class MixConfig:
     `difficulty` at index 0 and 1 from index `ramp` on. `questions`: windows per program that is asked something.
 
     `raising`: the share of written programs and drills that raise; None leaves it as it comes (6 %). `methods`: a
-    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`).
+    corpus whose frequencies of methods the writer follows (see `write/frequencies.py`). `distinct`: so many indices,
+    then the same again (0: never), to see what repetition costs.
 
     `data`: the folder of `functions` (see `real.py` for the files that it looks for). `packages`: those that are
     `harvested`, modules of the standard library or installed ones. `trust`: run functions of data and packages in the
@@ -132,6 +133,7 @@ class MixConfig:
     tasks: TaskShares = field(default_factory=TaskShares)
     raising: float | None = None
     methods: str = ""
+    distinct: int = 0
     data: str = ""
     packages: tuple[str, ...] = ()
     trust: bool = False
@@ -142,6 +144,7 @@ class MixConfig:
         _check(self.max_frames >= 1, "mix.max_frames must be at least 1")
         _check(0 <= self.difficulty <= 1, "mix.difficulty must be from 0 to 1")
         _check(self.ramp >= 0 and self.questions >= 1, "mix.ramp must be 0 or more, mix.questions 1 or more")
+        _check(self.distinct >= 0, "mix.distinct must be 0 (never the same again) or more")
         _check(self.raising is None or 0 <= self.raising <= 1, "mix.raising is a share: 0 to 1")
         _check(not self.shares.functions or bool(self.data), "mix.shares.functions needs mix.data, their folder")
         _check(not self.shares.harvested or bool(self.packages), "mix.shares.harvested needs mix.packages, their names")
@@ -167,6 +170,8 @@ class Made:
     trace: Trace | None
     windows: list[Window]
     rejected: str = ""
+    foreign: bool = False
+    """Whether it ran, and must run again, in the sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ class Mix:
 
     def __init__(self, config: MixConfig, namespace: Namespace = "train") -> None:
         self.config, self.namespace = config, namespace
-        self._limits = Limits(frames=config.max_frames, value_bytes=_VALUE_BYTES, seconds=_SECONDS)
+        self.limits = Limits(frames=config.max_frames, value_bytes=_VALUE_BYTES, seconds=_SECONDS)
         self._sources = _Choice(asdict(config.shares))
         self._tasks = _Choice({_TASK_NAMES[name]: share for name, share in asdict(config.tasks).items()})
         self._known: tuple[int, dict[int, tuple[Foreign, random.Random]]] = (-1, {})
@@ -253,7 +258,7 @@ class Mix:
                 rng, _, _, drawn = self._draw(each)
                 if drawn is not None and self._boxed(drawn):
                     chosen[each] = drawn, rng
-            runs = foreign.record([drawn for drawn, _ in chosen.values()], limits=self._limits, steps=self.config.steps)
+            runs = foreign.record([drawn for drawn, _ in chosen.values()], limits=self.limits, steps=self.config.steps)
             found = {each: (run, rng) for (each, (_, rng)), run in zip(chosen.items(), runs, strict=True)}
             self._known = number, found
         return self._known[1]
@@ -269,13 +274,15 @@ class Mix:
         if found is None:
             if chosen.program is None:
                 return None
-            return record(chosen.program, limits=self._limits, steps=self.config.steps)
+            return record(chosen.program, limits=self.limits, steps=self.config.steps)
         if found.program is not None and found.trace is None and not found.slow:
             raise RecordError(found.reason)
         return found.trace
 
     def make(self, index: int) -> Made:
         """As a call, with the program, its trace, and the reason where there is no window. Raises InfraError."""
+        if self.config.distinct and self.namespace == "train":
+            index %= self.config.distinct
         chosen = self.choose(index)
         source, task, program = chosen.source, chosen.task, chosen.program
         if program is None:
@@ -298,7 +305,8 @@ class Mix:
             return Made(source, task, program, trace, [], f"not encoded: {error}")
         name = f"{source}/{task}"
         made = [Window(window.ids, window.weights, name) for window in windows]
-        return Made(source, task, program, trace, made, "" if made else "no window fits")
+        reason = "" if made else "no window fits"
+        return Made(source, task, program, trace, made, reason, foreign=chosen.foreign is not None)
 
     def _written(self, source: str, index: int, rng: random.Random) -> Program:
         origin = f"{self.namespace}:{self.config.seed}:{index}"
@@ -320,7 +328,7 @@ class Mix:
             )
             found = write.write(rng, difficulty=self._difficulty(index, rng), only=only, grammar=self._grammar())
             program = Program(found.source, found.call, origin=f"{source}:{origin}:{attempt}")
-            trace = record(program, limits=self._limits, steps=self.config.steps)
+            trace = record(program, limits=self.limits, steps=self.config.steps)
         return program, trace
 
     def _grammar(self) -> Grammar | None:
@@ -354,7 +362,7 @@ class Mix:
                 encoder,
                 rng,
                 max_tokens=longest,
-                limits=self._limits,
+                limits=self.limits,
                 steps=self.config.steps,
                 again=again,
             )

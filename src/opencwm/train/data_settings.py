@@ -19,7 +19,7 @@ from typing import Literal
 
 from opencwm.programs.mix import MixConfig
 
-FILE_KINDS = ("text", "code", "chats", "trajectories", "traces", "pulls")
+FILE_KINDS = ("text", "code", "chats", "trajectories", "traces", "pulls", "windows")
 
 
 def check(condition: bool, message: str) -> None:
@@ -35,7 +35,7 @@ class SourceSettings:
     `kind`: "mix" is the data engine of `programs/mix`, with tasks, in the compact codec (`mix` says what is in it; its
     seed and sequence length are those of `data`). "write" is the synthetic writer alone, in any codec. From files
     (`paths`: Parquet, JSON lines, `.gz` of these, or folders and patterns of them): "text" and "code" (column
-    `column`), "chats" and "trajectories" (`messages`), "traces", "pulls" (pull requests).
+    `column`), "chats" and "trajectories" (`messages`), "traces", "pulls" (pull requests), "windows" (ready tokens).
 
     `share`: of the tokens, relative to the other sources of its `group`, or of those without one. `epochs`: instead,
     how often each token is to be seen by the end of the run (`data.total_tokens`).
@@ -50,7 +50,7 @@ class SourceSettings:
     their longest run, and whether they hold sub-expression values.
     """
 
-    kind: Literal["mix", "write", "text", "code", "chats", "trajectories", "traces", "pulls"] = "mix"
+    kind: Literal["mix", "write", "text", "code", "chats", "trajectories", "traces", "pulls", "windows"] = "mix"
     paths: tuple[str, ...] = ()
     share: float = 0.0
     epochs: float = 0.0

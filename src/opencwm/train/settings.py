@@ -119,12 +119,15 @@ class ParallelSettings:
 class ExportSettings:
     """The weights folder written at the end (None: only checkpoints), its layout, and the type of its numbers.
 
-    `layout`: "opencwm", or "hub", the one of Hugging Face.
+    `layout`: "opencwm", or "hub", the one of Hugging Face. int8 (opencwm alone) has a scale per row of a matrix.
     """
 
     folder: Path | None = None
     layout: Literal["opencwm", "hub"] = "opencwm"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
+
+    def __post_init__(self) -> None:
+        check(self.dtype != "int8" or self.layout == "opencwm", 'dtype "int8" needs layout "opencwm"')
 
 
 @dataclass(frozen=True)

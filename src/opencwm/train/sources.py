@@ -6,6 +6,7 @@
     chats            {"messages": [{"role", "content", "reasoning"?}]}
     trajectories     the same, of an agent; "tool: NAME" messages are its observations
     traces           recorded runs: shards of `cwm data traces`, or what `cwm trace --json` writes
+    windows          {"ids", "weights", "tokenizer"}: ready tokens, as `cwm data corrections` writes them
     pulls            {"title", "body"?, "files": [{"path", "content"}], "patch"}: a change, its reason and what it is to
 
 Notable choice: a row that cannot be read or encoded names its shard and row; whether it stops the run is configured.
@@ -38,6 +39,7 @@ COLUMNS = {
     "chats": ("messages",),
     "trajectories": ("messages",),
     "traces": ("trace",),
+    "windows": ("ids", "weights", "tokenizer"),
     "pulls": ("title", "body", "files", "patch"),
 }
 LONGER = {"text": "split", "code": "split", "pulls": "drop"}
@@ -116,6 +118,8 @@ class FileSource:
             found = tokens.trace(trace, self.room, rng)
             return [(ids, [1.0] * len(ids)) for ids, _ in found] if self.settings.context_loss else found
         values = parse(row) if isinstance(row, bytes) else row
+        if kind == "windows":
+            return [_ready(values, tokens)]
         if kind in ("chats", "trajectories"):
             return [chats.encode(values["messages"], tokens, loss_rule(self.settings), rng)]
         if kind == "pulls":
@@ -141,6 +145,17 @@ class FileSource:
         starts = range(0, len(ids), room) if way == "split" else (0,)
         pieces = [(ids[start : start + room], weights[start : start + room]) for start in starts]
         return [piece for piece in pieces if any(piece[1][1:])]
+
+
+def _ready(values: Mapping[str, Any], tokens: Tokens) -> Weighted:
+    """Ids and weights of a row. Raises ValueError for those of another vocabulary, or of different lengths."""
+    ids, weights = list(values["ids"]), [float(weight) for weight in values["weights"]]
+    grown = getattr(tokens, "grown_from", None)
+    if values["tokenizer"] != tokens.fingerprint and not (grown is not None and grown(values["tokenizer"])):
+        raise ValueError(f"its tokens are of another vocabulary ({values['tokenizer']}): write the file again")
+    if len(ids) != len(weights) or not all(type(token) is int and 0 <= token < tokens.size for token in ids):
+        raise ValueError("ids and weights do not belong together")
+    return ids, weights
 
 
 def loss_rule(settings: SourceSettings) -> LossRule:

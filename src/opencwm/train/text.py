@@ -1,5 +1,6 @@
 """Text, messages and traces as token ids, in the vocabulary that a run's `data.tokenizer` names.
 
+    bytes     bytes alone and CWM's marks: its formats without a vocabulary of words, to compare codecs with
     compact   the small vocabulary: bytes; Python in whole tokens with line numbers; traces in the compact codec
     llama3    Llama 3's `tokenizer.model` with CWM's special ids: chats and traces just as CWM has them
     hub       a folder with `tokenizer.json` (SmolLM2): its chat marks; CWM's trace marks are added behind its ids
@@ -53,6 +54,8 @@ def open_tokens(name: str) -> Tokens:
     """The vocabulary that a `data.tokenizer` names. Raises ValueError if it names none."""
     if name == "compact":
         return Compact()
+    if name == "bytes":
+        return Bytes()
     path = Path(name).expanduser()
     try:
         if path.is_dir():
@@ -112,6 +115,46 @@ class Compact:
 
     def decode(self, ids: Sequence[int]) -> str:
         return VOCABULARY.show(ids)
+
+
+class Bytes:
+    """Bytes, and behind them the marks of CWM's traces and chats: its formats without a vocabulary of words."""
+
+    name = "bytes"
+    MARKS = (
+        *(llama3.IDS[f"<|{name}|>"] for name in ("begin_of_text", "end_of_text", "pad", "start_header_id")),
+        *(llama3.IDS[f"<|{name}|>"] for name in ("end_header_id", "eot_id")),
+        *(llama3.IDS[f"<|reasoning_thinking_{name}|>"] for name in ("start", "end")),
+        *(cwm.CONTEXT_START, cwm.FRAME_SEP, cwm.ACTION_SEP, cwm.ARG_SEP, *cwm.EVENT_IDS.values()),
+    )
+    size = 256 + len(MARKS)
+
+    def __init__(self) -> None:
+        self._marks = {mark: 256 + number for number, mark in enumerate(self.MARKS)}
+        self._names = {own: llama3.NAMES[mark] for mark, own in self._marks.items()}
+        self.fingerprint = fingerprint([*map(str, range(256)), *self._names.values()])
+        marks = list(self._marks.values())
+        self.begin, self.end, self.pad = marks[:1], marks[1:2], marks[2]
+        self._start, self._stop, self.message_end = marks[3], marks[4], marks[5:6]
+        self.think_start, self.think_end = marks[6:7], marks[7:8]
+
+    def text(self, text: str) -> list[int]:
+        return list(text.encode("utf-8", "replace"))
+
+    def code(self, text: str, room: int) -> list[list[int]]:
+        return [self.text(text)]
+
+    def header(self, role: str) -> list[int]:
+        return [self._start, *self.text(role), self._stop, *self.text("\n\n")]
+
+    def trace(self, trace: Trace, room: int, rng: random.Random | None) -> list[Weighted]:
+        ids: list[int] = []
+        for piece in cwm.pieces(trace):
+            ids += self.text(piece) if isinstance(piece, str) else [self._marks[piece]]
+        return [(ids, _after_context(ids, self._marks[cwm.FRAME_SEP]))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return _decoded(ids, lambda some: bytes(some).decode("utf-8", "replace"), self._names)
 
 
 class Llama3:

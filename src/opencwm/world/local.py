@@ -5,6 +5,7 @@ Notable choices:
   length is not bounded by the model's context.
 - A model whose vocabulary is an earlier, smaller one is given programs in that vocabulary, and only its own tokens are
   ever offered to it.
+- Probabilities are told as the calibration beside the weights says they are worth, where there is one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights, read_config
 from opencwm.trace.frames import Frame, Outcome, Trace
+from opencwm.world.calibration import Calibration, CalibrationError
 from opencwm.world.decoder import Decoder, Draw, EndlessValue, Score, drawing
 from opencwm.world.protocol import MAX_FRAMES, PieceByPiece, Prediction, Run, Runnable, WorldError
 from opencwm.world.repeats import REPEATS, Repeats
@@ -33,14 +35,24 @@ from opencwm.world.repeats import REPEATS, Repeats
 CONTEXT_TOKENS = 1024
 """The context that a run may fill, where the weights do not say."""
 SHIPPED = Path(__file__).parents[1] / "weights" / "tiny"
-_UNFINISHED = Outcome("truncated", "unfinished")
+UNFINISHED = Outcome("truncated", "unfinished")
+_NONE = Prediction(Frame("exception", 0, "", 0, value="no frame within the model's context"), 0.0, 0.0, {}, "model")
 
 
 class LocalWorld:
-    """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill."""
+    """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill.
+
+    `calibration`: what its probabilities are worth; None tells them as the model gives them.
+    """
 
     def __init__(
-        self, model: Transformer, *, name: str = "model", max_tokens: int = CONTEXT_TOKENS, python: str = "3.11"
+        self,
+        model: Transformer,
+        *,
+        name: str = "model",
+        max_tokens: int = CONTEXT_TOKENS,
+        python: str = "3.11",
+        calibration: Calibration | None = None,
     ) -> None:
         if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
@@ -53,10 +65,11 @@ class LocalWorld:
         self.name = name
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
+        self.calibration = calibration
 
     @classmethod
     def load(cls, folder: Path | None = None, *, threads: int | None = 1) -> LocalWorld:
-        """A world from a weights folder, the shipped one by default. Raises WeightsError.
+        """A world from a weights folder, the shipped one by default. Raises WeightsError and WorldError.
 
         `threads` is set for all of torch (None leaves it): one token of a small model is too little work for two
         threads, and on a busy machine waiting for each other makes them many times slower.
@@ -70,12 +83,17 @@ class LocalWorld:
                 f"{folder} holds a model of text, not of compact traces: give weights that `cwm train` made, or of CWM"
             )
         model, info = load_weights(folder)
+        try:
+            calibration = Calibration.load(folder)
+        except CalibrationError as error:
+            raise WorldError(str(error)) from None
         tokens = info.get("context_tokens")
         return cls(
             model,
             name=folder.name,
             max_tokens=tokens if isinstance(tokens, int) else CONTEXT_TOKENS,
             python=str(info.get("python", "3.11")),
+            calibration=calibration,
         )
 
     def run(
@@ -96,17 +114,18 @@ class LocalWorld:
         session = spare.session if isinstance(spare, Decoder) else None
         start = partial(self.start, draw=drawing(temperature, seed), spare=session)
         repeats = Repeats(program.context) if temperature <= 0 else None
-        return CompactRun(start, self._given(program.context, program.entry_line, prefix), repeats)
+        given = self._given(program.context, program.entry_line, prefix)
+        return CompactRun(start, given, calibration=self.calibration, repeats=repeats)
 
     def _given(self, context: str, entry_line: int, frames: Sequence[Frame]) -> Trace:
-        return Trace(context, entry_line, tuple(frames), _UNFINISHED, self.python)
+        return Trace(context, entry_line, tuple(frames), UNFINISHED, self.python)
 
-    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None) -> Decoder:
+    def start(self, given: Trace, draw: Draw | None = None, spare: Session | None = None, *, room: int = 0) -> Decoder:
         """A decoder that goes on after the frames of `given`: all of them if they leave room, else the latest.
 
-        It takes over `spare`, and reads only what that has not read already.
+        It takes over `spare`, and reads only what that has not read already. `room`: tokens that must be left.
         """
-        ids, constraint = opened(given, self.max_tokens, self.size)
+        ids, constraint = opened(given, self.max_tokens - room, self.size)
         session = spare or Session(self.runner, max_tokens=self.max_tokens)
         pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
         known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
@@ -123,13 +142,22 @@ class LocalWorld:
             chunks = Encoder(trace, self.size).chunks
         except CodecError as error:
             raise WorldError(f"the trace has no compact form: {error}") from None
-        decoder = self.start(self._given(program.context, program.entry_line, ()))
+        decoder: Decoder | None = self.start(self._given(program.context, program.entry_line, ()))
         predictions: list[Prediction] = []
         for index, chunk in enumerate(chunks):
-            if decoder.session.length + len(decoder.pending) + len(chunk) + 64 > self.max_tokens:
-                decoder = self.start(self._given(program.context, program.entry_line, trace.frames[:index]))
-            predictions.append(_follow(decoder, chunk))
-        return predictions
+            need = len(chunk) + 64
+            if decoder is None or _full(decoder, need):
+                decoder = self._beside(self._given(program.context, program.entry_line, trace.frames[:index]), need)
+            predictions.append(_NONE if decoder is None else _follow(decoder, chunk))
+        return predictions if self.calibration is None else list(map(self.calibration, predictions))
+
+    def _beside(self, given: Trace, need: int) -> Decoder | None:
+        """A decoder after `given` with room for `need` tokens; None where source and states leave none."""
+        try:
+            decoder = self.start(given)
+            return self.start(given, room=need) if _full(decoder, need) else decoder
+        except WorldError:
+            return None
 
 
 def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
@@ -176,12 +204,20 @@ class CompactRun(PieceByPiece):
     is most likely must be written each time. Raises what `start` raises.
     """
 
-    def __init__(self, start: Callable[[Trace], Stepper], given: Trace, repeats: Repeats | None = None) -> None:
-        self._start = start
+    def __init__(
+        self,
+        start: Callable[[Trace], Stepper],
+        given: Trace,
+        *,
+        calibration: Calibration | None = None,
+        repeats: Repeats | None = None,
+    ) -> None:
+        self._start, self._calibration = start, calibration
         super().__init__(given)
         self._repeats = repeats
-        for frame in given.frames if repeats else ():
-            repeats.add(frame)
+        if repeats is not None:
+            for frame in given.frames:
+                repeats.add(frame)
         self.decoder = start(given)
         self.tokens = 0
         self._frames = list(given.frames)
@@ -199,7 +235,7 @@ class CompactRun(PieceByPiece):
             self.outcome = Outcome("truncated", str(error))
             return
         self.tokens += 1
-        self._ready += new
+        self._ready += new if self._calibration is None else map(self._calibration, new)
         self._frames += [prediction.frame for prediction in new]
         reader = self.decoder.constraint.reader
         if reader.state == "done":
@@ -211,7 +247,7 @@ class CompactRun(PieceByPiece):
 
     def _go_on(self) -> None:
         """Start anew from a snapshot. Ends the run where a frame is too long for any context: it would never end."""
-        given = Trace(self.context, self.entry_line, tuple(self._frames), _UNFINISHED, self.python)
+        given = Trace(self.context, self.entry_line, tuple(self._frames), UNFINISHED, self.python)
         stuck = len(self._frames) == self._restarted_at
         self._restarted_at = len(self._frames)
         try:
@@ -221,6 +257,11 @@ class CompactRun(PieceByPiece):
         except WorldError:
             pass
         self.outcome = Outcome("truncated", "a frame longer than the model's context")
+
+
+def _full(decoder: Decoder, need: int) -> bool:
+    """Whether a decoder has less than `need` tokens left."""
+    return decoder.session.length + len(decoder.pending) + need > decoder.session.max_tokens
 
 
 def _follow(decoder: Decoder, chunk: Sequence[int]) -> Prediction:
@@ -259,6 +300,5 @@ def _free(decoder: Decoder, choice: int, chance: float, ending: float) -> Predic
         try:
             predictions = decoder.step()
         except (ContextFull, EndlessValue):
-            frame = Frame("exception", 0, "", 0, value="no frame within the model's context")
-            return decoder.score.prediction(frame)
+            return decoder.score.prediction(_NONE.frame)
     return predictions[0]
