@@ -72,7 +72,8 @@ def test_the_first_error_and_what_follows_from_it() -> None:
 @pytest.mark.parametrize("room", [512, 90])
 def test_windows_predict_from_the_error_on_alone(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     mix = Mix(MixConfig(sequence_length=room))
-    made = replace(Mix(MixConfig()).make(0), program=PROGRAM, rejected="")
+    truth = record(PROGRAM, limits=mix.limits, steps=mix.config.steps)
+    made = replace(mix.make(0), program=PROGRAM, trace=truth, rejected="", foreign=False)
     monkeypatch.setattr(module.Mix, "make", lambda self, index: made)
     tally: Counter[str] = Counter()
     found = list(corrections(Slipping(), mix, 5, 1, tally))  # type: ignore[arg-type]
@@ -80,7 +81,7 @@ def test_windows_predict_from_the_error_on_alone(monkeypatch: pytest.MonkeyPatch
     assert tally == {"wrong": 1, "step": 1, "state": 1}
     step, state = found
     told = [token for token, weight in zip(step.ids, step.weights, strict=True) if weight]
-    true = compact.Encoder(record(PROGRAM, steps=True)).chunks
+    true = compact.Encoder(truth).chunks
     start = next(n for n in range(len(true)) if true[n] == told[: len(true[n])] and len(true[n]) > 2)
     flat = [token for chunk in true[start : start + REACH] for token in chunk]
     assert told[: len(flat)] == flat

@@ -243,7 +243,7 @@ def _sources(world: Callable[[], World], frames: int, seconds: float, *, sandbox
 
     def record(program: Program) -> Trace:
         try:
-            return _record(program, limits, sandbox=sandbox)
+            return _record(program, sandbox=sandbox, limits=limits)
         except InfraError as error:
             raise RecordError(str(error)) from None
 
