@@ -199,12 +199,12 @@ def decoding(folder: Path | None, options: argparse.Namespace, clock: Clock) -> 
                 }
             )
         if folder is not None and options.vllm:
-            rate = vllm_rate(options.vllm, folder, batch, prompt, tokens, options.threads)
+            rate = vllm_rate(options.vllm, folder, batch, prompt, tokens, options.threads, clock)
             results.append(
                 {
                     "model": name,
                     "batch": batch,
-                    "decoder": "vLLM, bfloat16 (wall time)",
+                    "decoder": "vLLM, bfloat16",
                     "tokens_per_s": rate,
                     "times_transformers": rate / other,
                     "share_of_limit": rate / (batch * limit_bytes / (weights_read * 2)),
@@ -217,26 +217,31 @@ VLLM = """
 import json, sys, time
 from vllm import LLM, SamplingParams
 folder, batch, prompt, tokens = sys.argv[1], *map(int, sys.argv[2:5])
+clock = getattr(time, sys.argv[5])
 ids = json.loads(sys.stdin.read())
 llm = LLM(model=folder, dtype="bfloat16", max_model_len=prompt + tokens + 8, max_num_seqs=batch, enforce_eager=True)
 def run(n):
     wanted = SamplingParams(temperature=0, max_tokens=n, ignore_eos=True)
-    start = time.perf_counter()
+    start = clock()
     llm.generate([{"prompt_token_ids": i} for i in ids], wanted, use_tqdm=False)
-    return time.perf_counter() - start
+    return clock() - start
 run(2)
 rates = [batch * (tokens - 1) / (run(tokens) - run(1)) for _ in range(3)]
 print("RATE", sorted(rates)[1])
 """
 
 
-def vllm_rate(python: str, folder: Path, batch: int, prompt: int, tokens: int, threads: int) -> float:
-    """Tokens per second of vLLM's CPU build, in its own environment."""
+def vllm_rate(python: str, folder: Path, batch: int, prompt: int, tokens: int, threads: int, clock: Clock) -> float:
+    """Tokens per second of vLLM's CPU build, in its own environment and one process."""
     import os
 
     text = json.dumps(prompts(batch, prompt, 20_000))
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [python, "-c", VLLM, str(folder), str(batch), str(prompt), str(tokens)]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
+    command = [python, "-c", VLLM, str(folder), str(batch), str(prompt), str(tokens), clock.__name__]
     done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment)
     found = [line for line in done.stdout.splitlines() if line.startswith("RATE")]
     if not found:

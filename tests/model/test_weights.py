@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,10 @@ def test_a_damaged_config_is_named(folder: Path) -> None:
     path.write_text(json.dumps({"format": "opencwm.model/1"}))
     with pytest.raises(WeightsError, match="needs the objects"):
         read_config(folder)
+
+
+def test_loading_does_not_import_the_compiler() -> None:
+    """Which takes PyTorch a second, more than all the rest; a model on the meta device asks for it unless prevented."""
+    program = "import sys; from opencwm.world.local import LocalWorld; LocalWorld.load(); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -211,7 +211,7 @@ def test_endless_frames_and_full_contexts(cwm_server, tokenizer, monkeypatch):
         collect(run)
     assert run.outcome.reason == "a frame of more than 20 tokens"
     source = "def f():\n" + "    x = 1\n" * 600 + "    return x\n"
-    with pytest.raises(Refused, match="maximum context length"):
+    with pytest.raises(WorldError, match="maximum context length"):
         collect(world.run(Program(source, "f()")))
 
 

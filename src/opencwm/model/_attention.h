@@ -1,7 +1,7 @@
 /* Attention of one token's query head over what its slot holds, for `_decode.c`: scores, softmax, weighted values.
 
-Scores are computed for 16 positions at once, each in a register of its own, whose lanes are added up together. `VECTORS`
-(head_dim / 16) and the cache's type are constants where this is inlined, so that everything stays in registers. */
+Scores are computed for 16 positions at once, each in a register of its own, whose lanes are added up together.
+`VECTORS` (head_dim / 16) and the cache's type are constants where this is inlined, so that all stays in registers. */
 
 /* Lane i of the result is the sum of the lanes of v[i]. */
 static inline __m512 add_up(__m512 *v)
@@ -40,7 +40,8 @@ static inline __attribute__((always_inline)) __mmask16 part_mask(int v, int exac
 
 /* `exact`: head_dim is VECTORS * 16. */
 static inline __attribute__((always_inline)) void attend(const int VECTORS, const int exact, const int kind,
-                                                         const View *view, const float *query, float *scores, float *out)
+                                                         const View *view, const float *query, float *scores,
+                                                         float *out)
 {
     const __m512 factor = _mm512_set1_ps(1 / sqrtf((float)view->width)), nothing = _mm512_set1_ps(-INFINITY);
     int64_t width = exact ? VECTORS * LANES : view->width;
@@ -54,8 +55,10 @@ static inline __attribute__((always_inline)) void attend(const int VECTORS, cons
         for (int i = 0; i < LANES; i++) {
             int64_t row = at + (i < run ? i : run - 1) * width;
             sums[i] = _mm512_mul_ps(q[0], load(kind, view->held, row, part_mask(0, exact, width)));
-            for (int v = 1; v < VECTORS; v++)
-                sums[i] = _mm512_fmadd_ps(q[v], load(kind, view->held, row + v * LANES, part_mask(v, exact, width)), sums[i]);
+            for (int v = 1; v < VECTORS; v++) {
+                __m512 key = load(kind, view->held, row + v * LANES, part_mask(v, exact, width));
+                sums[i] = _mm512_fmadd_ps(q[v], key, sums[i]);
+            }
         }
         __m512 value = _mm512_mask_blend_ps(lanes(run), nothing, add_up(sums));
         most = _mm512_max_ps(most, value);

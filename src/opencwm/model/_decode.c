@@ -1,9 +1,9 @@
-/* The decoding pass in C, for CPUs with AVX-512: what `runner.py` computes in PyTorch, without the cost of starting some
-   twenty operations per layer, which for a small model is most of the time, and with products made for few tokens.
+/* The decoding pass in C, for CPUs with AVX-512: what `runner.py` computes in PyTorch, without the cost of starting
+   some twenty operations per layer, which for a small model is most of the time, and with products made for few tokens.
 
-   Everything between the layers is float32; keys, values and the inputs of convolutions are kept in the cache's own type.
-   All tokens of a step are alike, each with a slot and a position: first all of them are written to the cache, then each
-   looks at what its slot holds up to its own position. `compiled.py` gives the addresses; nothing here owns memory of
+   Everything between the layers is float32; keys, values and the inputs of convolutions are kept in the cache's type.
+   All tokens of a step are alike, each with a slot and a position: first all of them are written to the cache, then
+   each looks at what its slot holds up to its own position. `compiled.py` gives the addresses; nothing here owns memory of
    Python's, and the interpreter's lock is free meanwhile. */
 
 #define PY_SSIZE_T_CLEAN
@@ -64,7 +64,7 @@ static inline void store(int64_t kind, char *to, int64_t at, __mmask16 mask, __m
         _mm256_mask_storeu_epi16((uint16_t *)to + at, mask, (__m256i)_mm512_cvtneps_pbh(value));
 }
 
-/* e to the power of x, to a relative 2e-7 (a polynomial for the fraction of x / log 2, its whole part as an exponent). */
+/* e to the power of x, to a relative 2e-7: a polynomial for the fraction of x / log 2, its whole part as exponent. */
 static inline __m512 exponential(__m512 x)
 {
     x = _mm512_max_ps(x, _mm512_set1_ps(-104));
@@ -108,8 +108,10 @@ static void enter(Step *s, Member *me, const float *weight, const float *conv, c
         float *y = s->y + n * width;
         normalise(s->x + n * width, weight, width, s->model->eps, y);
         if (conv != NULL)
-            for (int64_t i = 0, own = input_row(s, n) + s->cache->lead * width; i < width; i += LANES)
-                store(s->cache->kind, inputs, own + i, lanes(width - i), _mm512_maskz_loadu_ps(lanes(width - i), y + i));
+            for (int64_t i = 0, own = input_row(s, n) + s->cache->lead * width; i < width; i += LANES) {
+                __mmask16 mask = lanes(width - i);
+                store(s->cache->kind, inputs, own + i, mask, _mm512_maskz_loadu_ps(mask, y + i));
+            }
     }
     if (conv != NULL)
         meet(me);
@@ -162,13 +164,16 @@ static void place_heads(Step *s, Member *me, int64_t number)
                 memcpy(other + width / 2, head, width / 2 * sizeof(float));
                 for (int64_t i = 0; i < width; i += LANES) {
                     __mmask16 mask = lanes(width - i);
-                    __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, head + i), _mm512_maskz_loadu_ps(mask, cos + i));
-                    value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, other + i), _mm512_maskz_loadu_ps(mask, sin + i), value);
+                    __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, head + i),
+                                                 _mm512_maskz_loadu_ps(mask, cos + i));
+                    value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, other + i),
+                                            _mm512_maskz_loadu_ps(mask, sin + i), value);
                     _mm512_mask_storeu_ps(head + i, mask, value);
                 }
             }
             if (j >= model->heads) {
-                int64_t at = ((s->slots[n] * 2 * model->kv_heads + j - model->heads) * ring + s->positions[n] % ring) * width;
+                int64_t row = s->slots[n] * 2 * model->kv_heads + j - model->heads;
+                int64_t at = (row * ring + s->positions[n] % ring) * width;
                 for (int64_t i = 0; i < width; i += LANES)
                     store(cache->kind, cache->layer[number].heads, at + i, lanes(width - i),
                           _mm512_maskz_loadu_ps(lanes(width - i), head + i));
@@ -183,12 +188,14 @@ static void attention(Step *s, Member *me, int64_t number)
     const Model *model = s->model;
     const Cache *cache = s->cache;
     int64_t heads = model->heads, group = heads / model->kv_heads, width = model->head_dim;
-    int64_t all = heads + 2 * model->kv_heads, window = model->all[number].window, ring = cache->layer[number].positions;
+    int64_t all = heads + 2 * model->kv_heads, window = model->all[number].window;
+    int64_t ring = cache->layer[number].positions;
     for (int64_t one = me->number; one < s->count * model->kv_heads; one += me->size) {
         int64_t n = one / model->kv_heads, kv = one % model->kv_heads, position = s->positions[n];
         int64_t keys = (s->slots[n] * 2 * model->kv_heads + kv) * ring * width;
         int64_t low = window && position >= window ? position - window + 1 : 0;
-        View view = {cache->layer[number].heads, keys, keys + model->kv_heads * ring * width, ring, low, position, width};
+        int64_t values = keys + model->kv_heads * ring * width;
+        View view = {cache->layer[number].heads, keys, values, ring, low, position, width};
         for (int64_t h = kv * group; h < (kv + 1) * group; h++)
             attend_any(cache->kind, &view, s->qkv + (n * all + h) * width, s->scores + me->number * s->scores_each,
                        s->attended + (n * heads + h) * width);
@@ -213,7 +220,8 @@ static void gate(Step *s, Member *me, const Matrix *next)
         for (int64_t i = 0; i < width; i += LANES) {
             __mmask16 mask = lanes(width - i);
             __m512 value = _mm512_maskz_loadu_ps(mask, gates + i), up = _mm512_maskz_loadu_ps(mask, gates + width + i);
-            __m512 below = _mm512_add_ps(one, exponential(_mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), value), _mm512_set1_ps(88))));
+            __m512 minus = _mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), value), _mm512_set1_ps(88));
+            __m512 below = _mm512_add_ps(one, exponential(minus));
             _mm512_mask_storeu_ps(gates + i, mask, _mm512_mul_ps(_mm512_div_ps(value, below), up));
         }
         s->scale[n] = prepare(next, gates, s->words + n * next->steps);
@@ -227,9 +235,11 @@ static void pass(void *job, Member *me)
     const Model *model = s->model;
     int64_t width = model->width;
     for (int64_t n = me->number; n < s->count; n += me->size)
-        for (int64_t i = 0; i < width; i += LANES)
-            _mm512_mask_storeu_ps(s->x + n * width + i, lanes(width - i),
-                                  load(model->embedding_kind, model->embedding, s->tokens[n] * width + i, lanes(width - i)));
+        for (int64_t i = 0; i < width; i += LANES) {
+            __mmask16 mask = lanes(width - i);
+            __m512 value = load(model->embedding_kind, model->embedding, s->tokens[n] * width + i, mask);
+            _mm512_mask_storeu_ps(s->x + n * width + i, mask, value);
+        }
     for (int64_t number = 0; number < model->layers; number++) {
         const Layer *layer = model->all + number;
         char *first = s->cache->layer[number].attention_inputs, *second = s->cache->layer[number].ffn_inputs;
@@ -273,8 +283,9 @@ static void multiplied(void *job, Member *me)
 static int available(void)
 {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
 }
 
 /* One block of memory for all that a step needs, in parts of 64 bytes; the first time round it only counts. */

@@ -1,8 +1,8 @@
 /* Products of a few tokens with one weight matrix, y[n][o] = sum over i of x[n][i] * w[o][i], for CPUs with AVX-512.
 
 The one layout of all kinds: a panel holds 16 outputs; a panel's step is one register of 16 words of 4 bytes, and a word
-holds as many neighbouring inputs of one output as fit (1 of float32, 2 of bfloat16, 4 of int8). The inputs of a token are
-words too, each of which meets all 16 outputs at once. So one loop serves all kinds, and no sum runs across a register.
+holds as many neighbouring inputs of one output as fit (1 of float32, 2 of bfloat16, 4 of int8). The inputs of a token
+are words too, each of which meets all 16 outputs at once. So one loop serves all kinds, and no sum runs across a register.
 Panels come in fours (a tile), filled up with zeros. `compiled.py` writes this layout.
 
 int8 multiplies whole numbers: the inputs of a token are rounded to 255 steps of their largest magnitude and shifted to

@@ -1,8 +1,8 @@
 /* A team of threads that do one job together: every member runs the same function and waits for the others at `meet`.
 
 Members sleep between jobs. Within a job they wait by looking, for a few microseconds, and then give the processor away:
-jobs are milliseconds of work in pieces of tens of microseconds. Only one job uses the team at a time; who finds it taken
-works alone. A fork has no members: it hires its own. */
+jobs are milliseconds of work in pieces of tens of microseconds. Only one job uses the team at a time; who finds it
+taken works alone. A fork has no members: it hires its own. */
 
 #include <pthread.h>
 #include <sched.h>

@@ -62,8 +62,9 @@ def step(state: object, byte: int) -> Text | Ended | None:
         return None
     if byte == 0x22:
         return ENDED if _whole(state) else None
-    if byte == 0x5C:
-        return state._replace(escape=b"\\")
+    if byte == 0x5C:  # an escape that nothing could end is none
+        opened = state._replace(escape=b"\\")
+        return opened if any(_escaped(opened, second) is not None for second in b'u"\\') else None
     return _characters(state, bytes((byte,))) if 0x20 <= byte < 0x7F else None
 
 

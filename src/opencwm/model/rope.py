@@ -35,8 +35,12 @@ def frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> Ten
 def tables(config: ModelConfig, positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines for positions 0 .. `positions` - 1: float32, (P, D) each, as `rotate` wants them.
 
-    Both halves of a head are written out, and the sines of the first half negated.
+    Both halves of a head are written out, and the sines of the first half negated. On the meta device nothing is
+    computed: PyTorch would import its compiler for that, which takes a second.
     """
+    if device.type == "meta":
+        shape = (positions, config.head_dim)
+        return torch.empty(shape, device=device), torch.empty(shape, device=device)
     freq_R = frequencies(config.head_dim, config.rope_theta, config.rope_scaling).to(device)
     freq_R[round(config.rope_share * len(freq_R)) :] = 0.0  # an angle of 0 everywhere: no position
     angle_PR = torch.outer(torch.arange(positions, device=device).float(), freq_R)

@@ -95,7 +95,8 @@ class Transformer(nn.Module):
         self.divide: Callable[[Tensor, Layout], tuple[Tensor, Layout]] | None = None
         """Takes this process's part of the rows and of their layout, where rows are divided among processes."""
         self.attention_backend: Backend = "auto"
-        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        # Given a weight, to be drawn below: its own draw on the meta device would import PyTorch's compiler (1 s).
+        self.embedding = nn.Embedding(config.vocab_size, config.dim, _weight=torch.empty(config.vocab_size, config.dim))
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, config.norm_eps)
         self.output = nn.Linear(config.dim, config.vocab_size, bias=False)

@@ -24,7 +24,7 @@ FRAME_TOKENS = 2048
 """Tokens that one frame may have, as in CWM's own debugger."""
 
 
-class ModelContextFull(RuntimeError):
+class ModelContextFull(WorldError):
     """The frame asked for does not fit the model's context."""
 
 
@@ -88,9 +88,9 @@ class CwmRun(PieceByPiece):
         """One frame further, or to the end."""
         try:
             written = self.writer.write(self._prompt)
-        except ModelContextFull as error:
+        except ModelContextFull:
             if self._count == self._given:
-                raise WorldError(str(error)) from None
+                raise
             self.outcome = Outcome("truncated", "the model's context is full")
             return
         if written.cut:

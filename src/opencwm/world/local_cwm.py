@@ -126,6 +126,8 @@ class _Writer:
         if forced := constraint.forced():
             return [(token, 0.0) for token in forced]
         allowed = constraint.allowed()
+        if not (allowed.any() if isinstance(allowed, torch.Tensor) else allowed):
+            raise WorldError("no token can come here: this is a fault of the constraint, please report the program")
         known = zip(self.session.tokens, self._read, strict=False)
         same = next((at for at, (ours, theirs) in enumerate(known) if ours != theirs), None)
         length = min(self.session.length, len(self._read) - 1) if same is None else same
