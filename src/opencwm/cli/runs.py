@@ -276,13 +276,14 @@ def _limits(frames: int, seconds: float) -> Limits:
 
 def _record(program: Program, limits: Limits, *, sandbox: bool = False, **options: Unpack[Options]) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
+    options["limits"] = limits
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 
-        return record_sandboxed(program, **{**options, "limits": limits})
+        return record_sandboxed(program, **options)
     from opencwm.trace.isolate import record_isolated
 
-    return record_isolated(program, **{**options, "limits": limits})
+    return record_isolated(program, **options)
 
 
 def _core(name: CoreName | None) -> Core:

@@ -182,8 +182,9 @@ class CompactRun:
     def __init__(self, start: Callable[[Trace], Stepper], given: Trace, repeats: Repeats | None = None) -> None:
         self._start = start
         self._repeats = repeats
-        for frame in given.frames if repeats else ():
-            repeats.add(frame)
+        if repeats is not None:
+            for frame in given.frames:
+                repeats.add(frame)
         self.context, self.entry_line, self.python = given.context, given.entry_line, given.python
         self.outcome: Outcome | None = None
         self.decoder = start(given)
