@@ -257,6 +257,17 @@ def test_trace_says_which_names_share_an_object(tmp_path, where):
     assert "--identity" in refused(run("trace", path, "--call", "f([])", "--identity", "--format", "cwm"), 2)
 
 
+@pytest.mark.parametrize("command", ["debug", "trace", "predict"])
+def test_a_syntax_error_shows_its_line_and_place(tmp_path, command):
+    path = tmp_path / "bad.py"
+    path.write_text("def f(x):\n\treturn (x +* 1)\n")
+    result = run(command, path, "--call", "f(1)")
+    assert result.exit_code == 2 and result.stdout == ""
+    first, source, caret = result.stderr.splitlines()
+    assert first.endswith("line 2: invalid syntax; fix the syntax first")
+    assert source == "    \treturn (x +* 1)" and caret == "    \t           ^"
+
+
 def test_trace_steps_and_limits(file):
     assert '"steps"' in run("trace", file, "--call", "f('a' + 'b')", "--json", "--steps").stdout
     assert '"steps"' not in run("trace", file, "--call", "f('a' + 'b')", "--json").stdout

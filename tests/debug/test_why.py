@@ -102,12 +102,42 @@ def test_the_command(shop: Path) -> None:
     assert json.loads(text)["changed"][0]["parting"]["changes"] == [{"name": None, "old": "1", "new": "2"}]
 
 
+def test_a_failure_in_the_test_itself_says_what_it_compares(shop: Path) -> None:
+    run = run_test("tests/test_cart.py::test_nothing", folder=shop)
+    assert run.failure is not None and not run.calls
+    assert (run.failure.line, run.failure.statement, run.failure.wanted) == (8, "assert 1 + 1 == 3", "3")
+    code, text = why("tests/test_cart.py::test_nothing", "--git", "HEAD")
+    assert code == 2 and "fails at HEAD too" in text
+
+
+def test_the_call_that_gave_the_wrong_value_is_named(shop: Path) -> None:
+    failure = run_test(TEST, folder=shop).failure
+    assert failure is not None
+    assert (failure.expression, failure.real, failure.wanted) == ("found", "(2, 21)", "(1, 40)") and failure.call == 0
+    (shop / "tests" / "test_more.py").write_text(
+        "from shop.cart import price, total\n"
+        "def test_direct():\n    price(1, 1)\n    assert 40 == total([(10, 2), (5, 4)])\n"
+        "def test_true():\n    assert not price(3, 4)\n"
+        "def test_raises():\n    total([(1, 'x')])\n"
+    )
+    failure = run_test("tests/test_more.py::test_direct", folder=shop).failure
+    assert failure is not None and (failure.real, failure.wanted, failure.call) == ("21", "40", 1)
+    failure = run_test("tests/test_more.py::test_true", folder=shop).failure
+    assert failure is not None and (failure.real, failure.wanted, failure.call) == ("7", "False", 0)
+    failure = run_test("tests/test_more.py::test_raises", folder=shop).failure
+    assert failure is not None and failure.error.startswith("TypeError") and failure.call is None
+    code, text = why(TEST, "--git", "HEAD")
+    assert code == 0 and "found is (2, 21), the test wants (1, 40)" in text
+    assert "that value was returned by price, call 1" in text
+
+
 def test_what_cannot_be_answered(shop: Path) -> None:
     with pytest.raises(WhyError, match="pytest cannot run"):
         run_test("tests/test_cart.py::test_missing", folder=shop)
     with pytest.raises(WhyError, match="git cannot do it"):
         against_revision(TEST, "no-such-revision", folder=shop)
-    code, text = why("tests/test_cart.py::test_nothing")
+    (shop / "tests" / "test_fine.py").write_text("def test_fine():\n    assert True\n")
+    code, text = why("tests/test_fine.py::test_fine")
     assert code == 2 and "nothing of the project was recorded" in text
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qam", "two"], check=True)
     with pytest.raises(WhyError, match="fails at HEAD too"):

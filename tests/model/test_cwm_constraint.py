@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tricky_programs import SOURCES
 
 from opencwm.codec import cwm
 from opencwm.codec.errors import CodecError
@@ -107,41 +108,6 @@ def tokenizer_text(ids: list[int]) -> str:
 @given(seed=st.integers(0, 2**64))
 def test_what_really_happens_is_legal(seed: int) -> None:
     check(record(write(random.Random(seed))))
-
-
-SOURCES = {
-    "finally": "def f():\n    try:\n        return 1\n    finally:\n        print()\n\ndef main():\n    return f()\n",
-    "with": (
-        "class C:\n    def __enter__(self):\n        return self\n    def __exit__(self, *a):\n        return True\n\n"
-        "def main():\n    with C() as c:\n        raise ValueError('x')\n    return 2\n"
-    ),
-    "generator": (
-        "def g():\n    got = yield 1\n    yield got\n\ndef main():\n    i = g()\n    next(i)\n    return i.send(5), list(i)\n"
-    ),
-    "decorated": "def d(f):\n    return lambda *a: f(*a)\n\n@d\ndef f(x):\n    return x\n\ndef main():\n    return f(1)\n",
-    "property": (
-        "class P:\n    def __init__(self):\n        self.v = 1\n    @property\n    def w(self):\n        return self.v\n\n"
-        "def main():\n    return P().w\n"
-    ),
-    "passed function": "def k(x):\n    return -x\n\ndef main():\n    return sorted([1, 2], key=k)\n",
-    "uncaught": "def main():\n    x = [1]\n    return x[3]\n",
-    "handled deep": (
-        "def g(x):\n    return 1 // x\n\ndef f(x):\n    try:\n        return g(x)\n    except ZeroDivisionError as error:\n"
-        "        y = str(error)\n    finally:\n        z = 'é\\n\"😀'\n    return [y, z]\n\ndef main():\n    return f(0)\n"
-    ),
-    "del and except as": (
-        "def main():\n    x = 1\n    del x\n    try:\n        x\n    except NameError as e:\n        y = str(e)\n    return y\n"
-    ),
-    "nonlocal": (
-        "def main():\n    n = 0\n    def up():\n        nonlocal n, m\n        n += 1\n        m = n\n    m = None\n    up()\n"
-        "    return n, m, [n + i for i in range(2)]\n"
-    ),
-    "values": (
-        "import re\nfrom collections import OrderedDict, deque\n\ndef main():\n    a = (1,), {}, {1: [2.5, -3]}, {'k'}, set()\n"
-        "    b = b'\\x00q', \"it's\", 'say \"x\"', '\\\\'\n    c = OrderedDict(x=1), deque([1], maxlen=3), slice(1, None)\n"
-        "    d = ..., 1e-09, 1 + 2j, float('inf'), main, int\n    return None\n"
-    ),
-}
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -56,7 +56,9 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (WorldError, ConfigError, InfraError) as error:
             _refuse(str(error), SETUP)
-        except (ProgramError, RecordError) as error:
+        except ProgramError as error:
+            _refuse("\n".join(filter(None, (str(error), error.excerpt))), PROGRAM)
+        except RecordError as error:
             _refuse(str(error), PROGRAM)
         except Unusable as error:
             _refuse(str(error), error.code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,9 +101,14 @@ def _by_model(test: str, load: Callable[[], World], as_json: bool) -> None:
         typer.echo(f"  {call.function}: {len(call.trace.frames)} frames, {told}")
     if not parted:
         typer.echo("every call that could be predicted runs as expected")
+        if run.failure is not None and run.calls:
+            typer.echo("so the model would fail this test too: look at what the test wants, and at what it is given")
         return
-    first = parted[0]
     screen = render.console()
+    first = parted[0]
+    blamed = _blamed(run)
+    if blamed is not None:  # the call that gave the test its wrong value, if it parts
+        first = next((unexpected for unexpected in parted if unexpected.call is blamed), first)
     typer.echo(f"\nthe first state that parts, in {first.call.function} ({first.call.file}):")
     error = render.first_error(first.comparison)
     assert error is not None
@@ -135,17 +141,32 @@ def _way(unexpected: Unexpected) -> list[str]:
 
 def _heading(test: str, run: TestRun) -> None:
     typer.echo(f"{test} {'passes' if run.passed else 'fails'}; it makes {len(run.calls)} calls of the project's code")
-    if not run.calls:
+    failure = run.failure
+    if not run.calls and failure is None:
         raise Unusable(
             "nothing of the project was recorded: it is imported from elsewhere, or the test fails before it is called"
         )
-    if not run.passed:
+    if failure is not None:
+        for sentence in failure.sentences():
+            typer.echo(f"  {render.printable(sentence)}")
+        blamed = _blamed(run)
+        if blamed is not None:
+            typer.echo(f"  that value was returned by {blamed.function}, call {run.calls.index(blamed) + 1}")
+        elif not run.calls:
+            typer.echo("  no code of the project was called before: the failure is in the test itself")
+    elif not run.passed:
         for line in [line for line in run.output.splitlines() if line.startswith("E ")][:3]:
             typer.echo(render.printable(line))
 
 
+def _blamed(run: TestRun) -> Call | None:
+    """The call that gave the test the value that it did not want."""
+    return run.calls[run.failure.call] if run.failure is not None and run.failure.call is not None else None
+
+
 def _about(run: TestRun) -> dict[str, Any]:
-    return {"passed": run.passed, "calls": len(run.calls)}
+    failure = asdict(run.failure) if run.failure is not None else None
+    return {"passed": run.passed, "calls": len(run.calls), "failure": failure}
 
 
 def _changed_json(changed: Changed) -> dict[str, Any]:

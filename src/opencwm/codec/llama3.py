@@ -19,7 +19,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from opencwm.codec.errors import CodecError
+from opencwm.codec.errors import CodecError, check_text
 
 REGULAR = 128_000
 RESERVED = 256
@@ -86,10 +86,7 @@ class Tokenizer:
         return ids + self._ordinary(text[end:])
 
     def _ordinary(self, text: str) -> list[int]:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CodecError("the text holds half of a surrogate pair", error.start) from None
+        check_text(text)
         chunks = (text[start : start + CHUNK] for start in range(0, len(text), CHUNK))
         return [token for chunk in chunks for token in self._encoding.encode_ordinary(chunk)]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opencwm.codec import chat, llama3
-from opencwm.codec.errors import CodecError
+from opencwm.codec.errors import check_text
 from opencwm.codec.tokenizer import FIRST_SIZE, VOCABULARY, encode_code, encode_value, name_words
 from opencwm.codec.tools import Tool
 
@@ -190,10 +190,7 @@ class HubText:
         return ids + self._ordinary(text[end:])
 
     def _ordinary(self, text: str) -> list[int]:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CodecError("the text holds half of a surrogate pair", error.start) from None
+        check_text(text)
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
         return ids
 

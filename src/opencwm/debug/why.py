@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from opencwm.debug import _failure_plugin
+from opencwm.debug.failing import Failure, read_failure
 from opencwm.trace.diff import Diff, diff
 from opencwm.trace.frames import Trace
 from opencwm.trace.store import unpack
@@ -62,12 +64,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """A test that was run: whether it passed, the project's calls in order, and what pytest printed."""
+    """A test that was run: whether it passed, the project's calls in order, what pytest printed, and how it failed."""
 
     __test__ = False  # for pytest: this is no test
     passed: bool
     calls: tuple[Call, ...]
     output: str
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ def run_test(test: str, *, folder: Path, path: tuple[Path, ...] = ()) -> TestRun
         # With "=": pytest would take a folder that stands alone for one of the tests', and look for their common root.
         command += ["-p", "opencwm.trace.pytest_plugin", f"--cwm-traces={traces}", "--cwm-step-in", "1"]
         command += ["--cwm-per-function", "1000", "--cwm-per-test", "1000"]
-        environment = dict(os.environ)
+        command += ["-p", "opencwm.debug._failure_plugin"]
+        noted = Path(traces) / "failure.json"
+        environment = dict(os.environ) | {_failure_plugin.VARIABLE: str(noted)}
         if path:
             inherited = environment.get("PYTHONPATH")
             environment["PYTHONPATH"] = os.pathsep.join([*map(str, path), *([inherited] if inherited else [])])
@@ -112,7 +117,8 @@ def run_test(test: str, *, folder: Path, path: tuple[Path, ...] = ()) -> TestRun
             told = [line for line in said if line.startswith(("ERROR", "E  "))] or said[-1:]
             raise WhyError(f"pytest cannot run {test}: {told[0] if told else f'exit code {done.returncode}'}")
         calls = tuple(_calls(Path(traces)))
-    return TestRun(done.returncode == 0, calls, done.stdout)
+        failure = read_failure(noted, calls)
+    return TestRun(done.returncode == 0, calls, done.stdout, failure)
 
 
 def against_model(run: TestRun, world: World) -> Iterator[tuple[Call, Unexpected | None]]:

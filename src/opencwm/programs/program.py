@@ -19,7 +19,14 @@ START_MARK = "# << START_OF_TRACE"
 
 
 class ProgramError(ValueError):
-    """A program that can be neither recorded nor predicted; the message is one line and says what to do."""
+    """A program that can be neither recorded nor predicted; the message is one line and says what to do.
+
+    `excerpt`: where the source is at fault, that line of it and a caret below; else "".
+    """
+
+    def __init__(self, message: str, excerpt: str = "") -> None:
+        super().__init__(message)
+        self.excerpt = excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +206,22 @@ def _parse(source: str, name: str) -> ast.Module:
     try:
         return _compile(source)
     except SyntaxError as error:
-        raise ProgramError(f"{name}, line {error.lineno}: {error.msg}; fix the syntax first") from None
+        message = f"{name}, line {error.lineno}: {error.msg}; fix the syntax first"
+        raise ProgramError(message, _excerpt(source, error)) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ProgramError(f"{name} cannot be parsed: {error}") from None
+
+
+def _excerpt(source: str, error: SyntaxError) -> str:
+    """The line that is at fault, and carets below what is."""
+    lines = source.split("\n")
+    if not error.lineno or not 0 < error.lineno <= len(lines):
+        return ""
+    line = lines[error.lineno - 1].rstrip()
+    start = min(max(error.offset or 1, 1), len(line) + 1)
+    end = error.end_offset if error.end_offset and error.end_lineno == error.lineno else start + 1
+    indent = "".join("\t" if character == "\t" else " " for character in line[: start - 1])
+    return f"    {line}\n    {indent}{'^' * max(1, min(end, len(line) + 1) - start)}"
 
 
 def _compile(source: str) -> ast.Module:

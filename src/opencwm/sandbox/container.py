@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from opencwm.sandbox._engine import Engine, Frames, Refused, sockets
 from opencwm.sandbox.protocol import Ending, InfraError, Limit, Limits, Mount, Process, Sandbox, Stream, Usage
+from opencwm.sandbox.queued import QueuedProcess
 
 IMAGE = "python:3.11-slim"
 HOME = "/box"
@@ -228,7 +229,7 @@ def _tmpfs(limits: Limits, *, inodes: bool = True) -> dict[str, str]:
     return {HOME: half, "/tmp": half}
 
 
-class ContainerProcess(Process):
+class ContainerProcess(QueuedProcess):
     """A command in a container: one socket, with the output multiplexed."""
 
     def __init__(
@@ -236,32 +237,17 @@ class ContainerProcess(Process):
     ) -> None:
         self._sandbox = sandbox
         self._execution = execution
+        super().__init__()
         self._stream = stream
         self._frames = Frames()
         self._early = rest
         self._pid = b""
-        self._queue = bytearray()
-        self._closing = False
         self._limit: Limit | None = None
-        self._killed = False
         self._started = monotonic()
         self._deadline = self._started + limits.wall_seconds
-        self._ending: Ending | None = None
         stream.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(stream, selectors.EVENT_READ)
-
-    @property
-    def ending(self) -> Ending | None:
-        return self._ending
-
-    def send(self, data: bytes) -> None:
-        self._queue += data
-        self._feed()
-
-    def close_stdin(self) -> None:
-        self._closing = True
-        self._feed()
 
     def receive(self, timeout: float) -> list[tuple[Stream, bytes]] | None:
         if self._ending is not None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from opencwm.sandbox import _wire
 from opencwm.sandbox.protocol import Ending, InfraError, Limits, Process, Sandbox, Stream, Usage
+from opencwm.sandbox.queued import QueuedProcess
 
 _CHUNK = 1 << 16
 _GRACE_SECONDS = 5.0
@@ -215,15 +216,12 @@ class LocalSandbox(Sandbox):
             self._control.close()
 
 
-class LocalProcess(Process):
+class LocalProcess(QueuedProcess):
     """A command under a warden: three pipes, and a socket that says how it ended."""
 
     def __init__(self, sandbox: LocalSandbox, message: dict[str, Any], limits: Limits) -> None:
+        super().__init__()
         self._sandbox = sandbox
-        self._ending: Ending | None = None
-        self._queue = bytearray()
-        self._closing = False
-        self._killed = False
         self._answer: tuple[dict[str, Any], list[int]] | None = None  # how it ended, heard while waiting for another
         self._deadline = monotonic() + limits.wall_seconds + _GRACE_SECONDS
         self._connection, theirs = socket.socketpair()
@@ -246,18 +244,6 @@ class LocalProcess(Process):
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._selector.register(self._stderr, selectors.EVENT_READ)
         self._selector.register(self._connection, selectors.EVENT_READ)
-
-    @property
-    def ending(self) -> Ending | None:
-        return self._ending
-
-    def send(self, data: bytes) -> None:
-        self._queue += data
-        self._feed()
-
-    def close_stdin(self) -> None:
-        self._closing = True
-        self._feed()
 
     def receive(self, timeout: float) -> list[tuple[Stream, bytes]] | None:
         if self._ending is not None:
