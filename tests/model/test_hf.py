@@ -133,7 +133,7 @@ def test_the_released_shape_reads_and_writes_as_released(tmp_path: Path) -> None
 
 
 def test_convolutions_have_no_place_in_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no head norms and no convolutions"):
+    with pytest.raises(ValueError, match="no head norms, no convolutions"):
         hf.save(tmp_path, build(qk_norm=True))
 
 

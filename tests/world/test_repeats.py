@@ -94,7 +94,7 @@ class Writer:
 def test_a_predicted_run_ends_where_it_repeats_itself() -> None:
     real = record(Program(ENDLESS, "f(2)"), limits=Limits(frames=9))
     given = Trace(real.context, real.entry_line, (), Outcome("truncated", "unfinished"), real.python)
-    trace, _ = collect(CompactRun(lambda _: Writer(list(real.frames)), given, Repeats(real.context)))  # type: ignore[arg-type]
+    trace, _ = collect(CompactRun(lambda _: Writer(list(real.frames)), given, repeats=Repeats(real.context)))  # type: ignore[arg-type]
     assert str(trace.outcome) == "truncated (the predicted run repeats itself)" and len(trace.frames) < 12
     drawn, _ = collect(CompactRun(lambda _: Writer(list(real.frames)), given))  # type: ignore[arg-type]
     assert str(drawn.outcome) == "truncated (frames)" and len(drawn.frames) == 1000

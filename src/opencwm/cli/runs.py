@@ -294,7 +294,6 @@ def _limits(frames: int, seconds: float) -> Limits:
 
 def _record(program: Program, *, sandbox: bool = False, **options: Unpack[Options]) -> Trace:
     """Run a program in a process of its own, inside of a sandbox if wanted. Raises RecordError, or InfraError."""
-    options["limits"] = limits
     if sandbox:
         from opencwm.programs.untrusted import record_sandboxed
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
-import opencwm
 from opencwm.programs import _recorder_child
 from opencwm.programs.counterfactual import Change
 from opencwm.sandbox import InfraError, Mount, Process, Sandbox, open_sandbox
@@ -30,7 +29,7 @@ from opencwm.trace.recorder import Recordable, RecordError
 from opencwm.trace.store import unpack
 
 LIMITS = Limits(frames=10_000, value_bytes=1_000, total_bytes=1_000_000, seconds=3.0, memory_bytes=1 << 30)
-_PACKAGE = Path(opencwm.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _FOREVER = 10**9
 _BOUNDS = SandboxLimits(
     cpu_seconds=_FOREVER,  # each program has limits of its own
