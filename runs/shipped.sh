@@ -1,6 +1,6 @@
 #!/bin/sh
 # The shipped model on one GPU, in links of at most 30 minutes that go on from files of under 64 MiB (int8 weights; the
-# optimiser starts afresh and is warmed up). Never run on a GPU yet; the same script has run on a CPU at a small size.
+# optimiser starts afresh and is warmed up). Never run on a GPU yet; its links have run on a CPU at a very small size.
 #   sh runs/shipped.sh first       from nothing, or from FROM=FOLDER (weights of the same shape)
 #   sh runs/shipped.sh next        goes on from the link before; as often as there is time, in any session
 #   sh runs/shipped.sh last        goes on with a rate that falls to zero, calibrates, and measures
