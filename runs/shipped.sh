@@ -1,11 +1,12 @@
 #!/bin/sh
 # The shipped model on one GPU, in links of at most 30 minutes that go on from files of under 64 MiB (int8 weights; the
-# optimiser starts afresh and is warmed up). Never run on a GPU yet; the same script has run on a CPU at a small size.
+# optimiser starts afresh and is warmed up). Never run on a GPU yet; its links have run on a CPU at a very small size.
 #   sh runs/shipped.sh first       from nothing, or from FROM=FOLDER (weights of the same shape)
 #   sh runs/shipped.sh next        goes on from the link before; as often as there is time, in any session
 #   sh runs/shipped.sh last        goes on with a rate that falls to zero, calibrates, and measures
 # DATA: the folder of data sets (../shared/data); MINUTES of training a link (24); OUT: the folder to keep between
 # sessions, of which only weights-N and numbers.txt are needed (runs/out/shipped); MORE: further options of cwm train.
+# PROGRAMS and CRUX: how many programs the figures are of, and a file in CRUXEval's layout.
 set -eu
 cd "$(dirname "$0")/.."
 link=${1:?first, next or last: see the head of this file}
@@ -51,7 +52,7 @@ weights=$out/weights-$number
 "$cwm" eval calibration --weights "$weights" --fit --fit-programs "${PROGRAMS:-400}" --limit "${PROGRAMS:-200}" \
     --plot "$out/reliability.png" | tee "$out/calibration.txt"
 "$cwm" eval frames --weights "$weights" --limit "${PROGRAMS:-200}" | tee "$out/frames.txt"
-crux=$data/cruxeval/cruxeval_dev.jsonl
+crux=${CRUX:-$data/cruxeval/cruxeval_dev.jsonl}
 if [ -f "$crux" ]; then
     "$cwm" eval frames --weights "$weights" --data "$crux" --limit "${PROGRAMS:-100}" | tee "$out/frames-crux.txt"
     "$cwm" eval crux --weights "$weights" --data "$crux" --limit "${PROGRAMS:-400}" | tee "$out/crux.txt"

@@ -79,7 +79,7 @@ def test_a_difference_is_paired(config: Path) -> None:
     assert one.nats == pytest.approx(50 / 15) and one.nats_interval() > 0.5
     assert other.against(one) == (pytest.approx(0.2), pytest.approx(0.0, abs=1e-9))
     assert Measured.from_json(json.loads(json.dumps(one.to_json()))) == one
-    assert "+0.200 ± 0.000 than base" in table(load(LadderConfig, config), [one, other], "cwm ladder x")
+    assert "base: +0.200 ± 0.000" in table(load(LadderConfig, config), [one, other], "cwm ladder x")
 
 
 def test_what_cannot_be_is_told(config: Path) -> None:

@@ -249,7 +249,7 @@ def table(config: LadderConfig, found: Sequence[Measured], command: str) -> str:
             if others:
                 same = next((other for other in others if other.seed == one.seed), others[0])
                 more, half = one.against(same)
-                change = f"{more:+.3f} ± {half:.3f} than {same.arm}"
+                change = f"{same.arm}: {more:+.3f} ± {half:.3f}"
             lines.append(
                 f"| {name} | {one.seed} | {one.parameters / 1e6:.2f}M | {one.length:.1f} | {one.seconds:.0f} s "
                 f"| {one.nats:.3f} ± {one.nats_interval():.3f} | {shown} | {change} | `{command} --only {name}` |"

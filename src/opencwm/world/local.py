@@ -145,9 +145,9 @@ class LocalWorld:
         decoder: Decoder | None = self.start(self._given(program.context, program.entry_line, ()))
         predictions: list[Prediction] = []
         for index, chunk in enumerate(chunks):
-            need = len(chunk) + 64
-            if decoder is None or _full(decoder, need):
-                decoder = self._beside(self._given(program.context, program.entry_line, trace.frames[:index]), need)
+            if decoder is None or _full(decoder, len(chunk) + 64):
+                given = self._given(program.context, program.entry_line, trace.frames[:index])
+                decoder = self._beside(given, len(chunk))
             predictions.append(_NONE if decoder is None else _follow(decoder, chunk))
         return predictions if self.calibration is None else list(map(self.calibration, predictions))
 
