@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SURFACE = {
     "": ["--help", "--version"],
     "trace": [
-        *["--call", "--core", "--diff", "--format", "--git", "--help", "--json", "--limit-frames"],
+        *["--call", "--core", "--diff", "--format", "--git", "--help", "--identity", "--json", "--limit-frames"],
         *["--output", "--sandbox", "--seconds", "--select", "--steps", "FILE"],
     ],
     "predict": [
@@ -331,7 +331,9 @@ def test_a_comparison_of_two_versions(tmp_path, file):
     answer = json.loads(run("trace", "--diff", file, new, "--call", "f('ab')", "--json").stdout)
     assert answer["parting"]["kind"] == "state" and answer["chain"][0]["edited"]
     assert "do not part" in run("trace", "--diff", file, file, "--call", "f('ab')").stdout
-    assert "takes one of" in refused(run("trace", "--diff", file, new, "--call", "f('ab')", "--steps"), 2)
+    assert "a comparison takes --diff or --git, and none of" in refused(
+        run("trace", "--diff", file, new, "--call", "f('ab')", "--steps"), 2
+    )
 
 
 def test_a_comparison_with_a_git_revision(tmp_path, file):
@@ -500,7 +502,6 @@ def test_debug_walks_a_predicted_and_a_real_run(file, guess):
 @pytest.mark.parametrize(
     ("text", "call", "says"),
     [
-        ("def f(:\n", "f(1)", "line 1"),
         (SOURCE, "f()", "lacks s"),
         (SOURCE, "f(1, 2)", "gives 2 positional arguments"),
         (SOURCE, "g(1)", "no function g; it has: f"),
@@ -514,6 +515,15 @@ def test_a_program_that_cannot_be_used_is_one_line(tmp_path, command, text, call
     path = tmp_path / "bad.py"
     path.write_text(text)
     assert says in refused(run(command, path, *(["--call", call] if call else [])), 2)
+
+
+@pytest.mark.parametrize("command", ["trace", "predict", "debug"])
+def test_a_syntax_error_is_shown_where_it_is(tmp_path, command):
+    (tmp_path / "bad.py").write_text("def f(:\n")
+    result = run(command, tmp_path / "bad.py", "--call", "f(1)")
+    first, line, caret = result.stderr.splitlines()
+    assert result.exit_code == 2 and first.startswith("cwm: ") and "bad.py, line 1: invalid syntax" in first
+    assert (line.strip(), caret.strip()) == ("def f(:", "^") and line.index(":") == caret.index("^")
 
 
 def test_a_module_that_fails_before_the_entry_is_one_line():

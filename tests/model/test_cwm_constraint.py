@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tricky_programs import SOURCES
 
@@ -106,6 +106,7 @@ def tokenizer_text(ids: list[int]) -> str:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(seed=st.integers(0, 2**64))
+@example(seed=2**50)  # the next line is `i = ...` or `index = ...`: the space before joins the second only
 def test_what_really_happens_is_legal(seed: int) -> None:
     check(record(write(random.Random(seed))))
 

@@ -288,7 +288,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.mark.parametrize(
     "path",
-    sorted(path for path in CONFIGS.rglob("*.toml") if path.parent.name != "ablation"),
+    sorted(path for path in CONFIGS.rglob("*.toml") if path.parent.name != "ablation" and path.name != "ladder.toml"),
     ids=lambda p: str(p.relative_to(CONFIGS)),
 )
 def test_shipped_configurations_load_and_build(path: Path) -> None:

@@ -142,21 +142,30 @@ class CwmConstraint:
             return special if len(special) == 1 else []
         if isinstance(node, _Value):
             return []
-        rests = [text[node.typed :] for text, _ in node.texts]
-        sure = common_beginning(rests)
-        if not sure:
+        rests = [(text[node.typed :], following is None) for text, following in node.texts]
+        if not common_beginning([rest for rest, _ in rests]):
             return []
-        ends = len(rests) == 1 and node.texts[0][1] is None
+        # Of every text its own tokens: those of what they have in common may end elsewhere ("in" of "index").
+        tokens: list[int] | None = None
+        for rest, ends in rests:
+            own = self._tokens(rest, ends=ends)
+            tokens = own if tokens is None else _common(tokens, own)
+            if not tokens:
+                return []
+        return tokens or []
+
+    def _tokens(self, rest: bytes, *, ends: bool) -> list[int]:
+        """The tokens of what is still to be written, but for the last where other text may join it."""
         try:
-            before, whole = self._text.decode(), (self._text + sure).decode()
+            before, whole = self._text.decode(), (self._text + rest).decode()
         except UnicodeDecodeError:
             return []
         tokens = self._vocabulary.encode(whole)
         if tokens[: len(self._segment)] == self._segment:
-            rest = tokens[len(self._segment) :]
+            left = tokens[len(self._segment) :]
         else:
-            rest = self._vocabulary.encode(whole[len(before) :])
-        return rest if ends else rest[:-1]
+            left = self._vocabulary.encode(whole[len(before) :])
+        return left if ends else left[:-1]
 
     def _special(self) -> list[int]:
         if self.ended:
@@ -296,3 +305,9 @@ class CwmConstraint:
             name = texts[0][1]
             return _End() if name is None else self._value(name)
         return _Choice(texts, typed + 1)
+
+
+def _common(one: list[int], other: list[int]) -> list[int]:
+    """The tokens that both begin with."""
+    length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]
