@@ -1,5 +1,5 @@
 #!/bin/sh
-# CWM's recipe end to end on a CPU, some 9 minutes of processor time where it multiplies bfloat16 (docs/log.md): data,
+# CWM's recipe end to end on a CPU, under 7 minutes on one core that multiplies bfloat16 (docs/log.md): data,
 # pre-training, mid-training, fine-tuning, evaluation, debugger. Stop it whenever you like: the same command goes on where
 # it was.
 #   sh runs/tiny.sh            SHARE: per cent of the stages' steps, 100 by default; 1000 for a better model

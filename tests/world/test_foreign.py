@@ -50,7 +50,7 @@ def truth():
 
 
 def shape(vocabulary: int) -> ModelConfig:
-    sizes = {"dim": 64, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "ffn_dim": 128}
+    sizes = {"dim": 64, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 32, "ffn_dim": 128}
     return preset("cwm-32b", vocab_size=vocabulary, max_positions=4096, local_window=256, **sizes)
 
 
@@ -194,7 +194,7 @@ def test_vllm(learnt, random_weights, truth, tmp_path):
             world, run, trace, predictions = predict(url, learnt, given)
             assert (world.dialect.ids, world.dialect.extras) == (given is not None, True)
             assert trace == truth, run.outcome
-            assert all(prediction.probability > 0.3 for prediction in predictions)
+            assert min(prediction.probability for prediction in predictions) > 0.3
     with running([*server, "--model", random_weights, *options], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, random_weights, tokenizer)
         assert len(trace.frames) == 1 and run.outcome.kind == "truncated"
