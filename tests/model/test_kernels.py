@@ -76,8 +76,9 @@ def test_mixed_precision_keeps_the_gradient_s_direction() -> None:
             logits = model(tokens, documents_BT=documents)
         assert (logits.dtype == torch.bfloat16) == mixed
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())
-        found.append((loss.detach(), torch.autograd.grad(loss, list(model.parameters()))))
-    (wide_loss, wide), (narrow_loss, narrow) = found
+        found.append((loss.detach(), torch.autograd.grad(loss, list(model.parameters())), logits.detach().float()))
+    (wide_loss, wide, wide_logits), (narrow_loss, narrow, narrow_logits) = found
+    torch.testing.assert_close(narrow_logits, wide_logits, rtol=0.1, atol=0.02)
     assert float(narrow_loss) == pytest.approx(float(wide_loss), rel=2e-3)
     for exact, rounded in zip(wide, narrow, strict=True):
         assert rounded.dtype == torch.float32

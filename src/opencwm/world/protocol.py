@@ -7,6 +7,7 @@ on after a change and the evaluation to give the true past.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -50,7 +51,7 @@ class Run(Protocol):
     def __next__(self) -> Prediction: ...
 
 
-class PieceByPiece:
+class PieceByPiece(abc.ABC):
     """A run that is computed a piece at a time: `_advance` puts frames into `_ready`, or sets `outcome`, or both."""
 
     def __init__(self, given: Trace) -> None:
@@ -68,8 +69,8 @@ class PieceByPiece:
             self._advance()
         return self._ready.pop(0)
 
-    def _advance(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _advance(self) -> None: ...
 
 
 class Runnable(Protocol):
