@@ -26,7 +26,7 @@ _QUICK_TICK_SECONDS = 0.01
 _BURY_SECONDS = 0.05
 _ORPHANS = 256
 _TICKS_PER_SCAN = 20
-_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_SIGNALS = {signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
