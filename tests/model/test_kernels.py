@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from opencwm.model import kernels, transformer
+from opencwm.model.attention import attend_spans
 from opencwm.model.config import preset
 from opencwm.model.transformer import Transformer
 
@@ -90,3 +91,37 @@ def test_compilation_falls_back_to_plain_layers() -> None:
     tokens, documents = torch.arange(20)[None], torch.tensor([[0] * 8 + [1] * 12])
     compiled = torch.compile(model, backend="eager")
     torch.testing.assert_close(compiled(tokens, documents_BT=documents), model(tokens, documents_BT=documents))
+
+
+@pytest.mark.parametrize("heads, kv_heads, head_dim", [(6, 2, 32), (4, 4, 16), (3, 1, 48), (2, 1, 128)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_attention_in_c_is_pytorch_s(heads: int, kv_heads: int, head_dim: int, threads: int) -> None:
+    spans = (1, 2, 31, 7, 32, 33, 100, 8)  # around the kernel's blocks of 8 rows, 16 lanes and 32 keys
+    generator = torch.Generator().manual_seed(heads)
+    tokens = sum(spans)
+    qk_NJD = torch.randn(tokens, heads + kv_heads, head_dim, generator=generator).requires_grad_()
+    v_NKD = torch.randn(tokens, kv_heads, head_dim, generator=generator).requires_grad_()
+    if not kernels.attends_spans(qk_NJD):
+        pytest.skip("no AVX-512 here, or built without a C compiler")
+    grad_NQD = torch.randn(tokens, heads, head_dim, generator=generator)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        out_NQD = kernels.span_attention(qk_NJD, v_NKD, spans)
+        grads = torch.autograd.grad(out_NQD, (qk_NJD, v_NKD), grad_NQD)
+    finally:
+        torch.set_num_threads(before)
+    exact_NJD, exact_NKD = qk_NJD.double(), v_NKD.double()
+    expected_NQD = attend_spans(exact_NJD[None, :, :heads], exact_NJD[None, :, heads:], exact_NKD[None], spans)[0]
+    expected = torch.autograd.grad(expected_NQD, (qk_NJD, v_NKD), grad_NQD.double())
+    for found, right in zip((out_NQD, *grads), (expected_NQD, *expected), strict=True):
+        torch.testing.assert_close(found, right.to(torch.float32), atol=2e-5, rtol=1e-5)
+
+
+def test_attention_in_c_survives_large_scores() -> None:
+    qk_NJD = torch.full((40, 2, 16), 60.0)  # scores of 14,400: weights must come out even, not as nan
+    v_NKD = torch.arange(40.0).view(40, 1, 1).expand(40, 1, 16).contiguous()
+    if not kernels.attends_spans(qk_NJD):
+        pytest.skip("no AVX-512 here, or built without a C compiler")
+    out_NQD = kernels.span_attention(qk_NJD, v_NKD, (40,))
+    torch.testing.assert_close(out_NQD[:, 0, 0], torch.arange(40) / 2)

@@ -121,7 +121,11 @@ class Attention(nn.Module):
     def forward(self, x_BTC: Tensor, layout: Layout) -> Tensor:
         batch, tokens, _ = x_BTC.shape
         qkv_BTHD = self.qkv(x_BTC).view(batch, tokens, -1, self.head_dim)
-        q_BTHD, k_BTKD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
+        qk_BTJD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
+        if layout.spans and kernels.attends_spans(qk_BTJD):
+            y_NHD = kernels.span_attention(qk_BTJD.flatten(0, 1), v_BTKD.flatten(0, 1), layout.spans)
+            return self.out(y_NHD.view(batch, tokens, -1))  # type: ignore[no-any-return]
+        q_BTHD, k_BTKD = qk_BTJD[:, :, : self.heads], qk_BTJD[:, :, self.heads :]
         if self.gather is not None:
             k_BTKD, v_BTKD = self.gather(k_BTKD, v_BTKD)
         mixed = torch.is_autocast_enabled(x_BTC.device.type) and not layout.fused
@@ -133,7 +137,7 @@ class Attention(nn.Module):
                 y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, layout.global_mask if self.is_global else layout.local_mask)
         return self.out(y_BTHD.reshape(batch, tokens, -1))  # type: ignore[no-any-return]
 
-    def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Queries and keys, normalised and rotated together, and values."""
         turned, weight_JD = self.heads + self.kv_heads, None
         if self.query_norm is not None and self.key_norm is not None:
@@ -153,7 +157,7 @@ class Attention(nn.Module):
                 unit_BTJD = F.rms_norm(qk_BTJD.to(weight_JD.dtype), (self.head_dim,), eps=self.eps)
                 qk_BTJD = unit_BTJD * weight_JD
             qk_BTJD = rotate(qk_BTJD, layout.cos_BTD, layout.sin_BTD)
-        return qk_BTJD[:, :, : self.heads], qk_BTJD[:, :, self.heads :], v_BTKD
+        return qk_BTJD, v_BTKD
 
 
 def attend_spans(q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, spans: tuple[int, ...]) -> Tensor:

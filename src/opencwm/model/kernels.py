@@ -5,20 +5,27 @@ autograd composes them from single operations; written out they make fewer passe
 computes what its plain counterpart in the layers does, which remains the code for GPUs, for compilers and for decoding.
 
 Under mixed precision the matrix products alone are in bfloat16: heads come out of `rotated_heads` in float32, norms
-compute in it, and only SwiGLU works on what the products gave.
+compute in it, and only SwiGLU works on what the products gave. Attention within documents is in C (`_spans.c`) where
+the processor and the build allow it; `OPENCWM_ATTENTION=torch` forces PyTorch's.
 
 Shapes: N tokens of all rows, C model width, F feed-forward width, J heads that are turned (query and key heads),
-H all heads (values too), D head_dim, W convolution width.
+K value heads, Q query heads, H all heads (values too), D head_dim, W convolution width, S spans.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+
+try:
+    from opencwm.model import _spans
+except ImportError:  # built without a C compiler
+    _spans = None  # type: ignore[assignment]
 
 
 def rms_norm(x_BTC: Tensor, weight_C: Tensor, eps: float) -> Tensor:
@@ -47,6 +54,19 @@ def rotated_heads(
     the precision of the tables."""
     arguments = (qkv_NHD, cos_ND, sin_ND, weight_JD, eps, turned)
     return _RotatedHeads.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def attends_spans(qk_NJD: Tensor) -> bool:
+    """Whether `span_attention` takes heads like these, on this machine."""
+    if os.environ.get("OPENCWM_ATTENTION", "") == "torch" or qk_NJD.dtype != torch.float32:
+        return False
+    return _spans is not None and qk_NJD.shape[-1] % 16 == 0 and bool(_spans.available())
+
+
+def span_attention(qk_NJD: Tensor, v_NKD: Tensor, spans: tuple[int, ...]) -> Tensor:
+    """Causal attention within each of the spans that the N tokens divide into: (N, Q, D), where the first Q heads of
+    `qk_NJD` are queries and its last K the keys."""
+    return _SpanAttention.apply(qk_NJD, v_NKD, spans)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -153,6 +173,47 @@ class _RotatedHeads(Function):
         mean_NJ1 = torch.linalg.vecdot(grad_NJD, unit_NJD).unsqueeze(-1).div_(-unit_NJD.shape[-1])
         torch.mul(grad_NJD.addcmul_(unit_NJD, mean_NJ1), inverse_NJ1, out=grad_qkv_NHD[:, : ctx.turned])
         return grad_qkv_NHD, None, None, grad_weight_JD, None, None
+
+
+class _SpanAttention(Function):
+    @staticmethod
+    def forward(ctx: Any, qk_NJD: Tensor, v_NKD: Tensor, spans: tuple[int, ...]) -> Tensor:
+        qk_NJD, v_NKD = qk_NJD.contiguous(), v_NKD.contiguous()
+        heads = qk_NJD.shape[1] - v_NKD.shape[1]
+        out_NQD, logsum_NQ = qk_NJD.new_empty(len(qk_NJD), heads, qk_NJD.shape[2]), qk_NJD.new_empty(len(qk_NJD), heads)
+        ends_S = torch.tensor(spans).cumsum(0)
+        _attend_spans(qk_NJD, v_NKD, out_NQD, logsum_NQ, ends_S)
+        ctx.save_for_backward(qk_NJD, v_NKD, out_NQD, logsum_NQ, ends_S)
+        return out_NQD
+
+    @staticmethod
+    def backward(ctx: Any, grad_NQD: Tensor) -> tuple[Tensor | None, ...]:
+        qk_NJD, v_NKD, out_NQD, logsum_NQ, ends_S = ctx.saved_tensors
+        grads = (grad_NQD.contiguous(), torch.empty_like(qk_NJD), torch.empty_like(v_NKD))
+        _attend_spans(qk_NJD, v_NKD, out_NQD, logsum_NQ, ends_S, grads)
+        return grads[1], grads[2], None
+
+
+def _attend_spans(
+    qk_NJD: Tensor,
+    v_NKD: Tensor,
+    out_NQD: Tensor,
+    logsum_NQ: Tensor,
+    ends_S: Tensor,
+    grads: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> None:
+    """Forward into `out_NQD` and `logsum_NQ`; with `grads` (of the output, and room for those of the inputs) back."""
+    _, heads, width = out_NQD.shape
+    query = qk_NJD.data_ptr()
+    past_queries = heads * width * 4  # bytes
+    inputs = (query, query + past_queries, v_NKD.data_ptr(), out_NQD.data_ptr(), logsum_NQ.data_ptr())
+    gradients = (0, 0, 0, 0)
+    if grads is not None:
+        grad, grad_qk, grad_v = (x.data_ptr() for x in grads)
+        gradients = (grad, grad_qk, grad_qk + past_queries, grad_v)
+    strides = (qk_NJD.stride(0), v_NKD.stride(0))
+    shape = (len(ends_S), heads, v_NKD.shape[1], width)
+    _spans.attend(inputs, gradients, ends_S.data_ptr(), *shape, *strides, torch.get_num_threads())
 
 
 def _turn(x_NJD: Tensor, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
