@@ -13,6 +13,7 @@ from opencwm.programs.write import (
     skeletons_functions,
 )
 from opencwm.programs.write.classes import matching, small_class
+from opencwm.programs.write.copying import copying
 from opencwm.programs.write.drills import drill
 from opencwm.programs.write.idioms import idiom
 from opencwm.programs.write.loops import loop
@@ -58,8 +59,11 @@ def _any(rng: random.Random, difficulty: float, only: str | None) -> tuple[int, 
     if only == "exceptions":
         return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "exceptions"))
     if only == "drills" or (only is None and rng.random() < 0.45 - 0.5 * difficulty):
-        if rng.random() < 0.25:
+        choice = rng.random()
+        if choice < 0.25:
             return _varied(rng, _LONGEST_OF_ALL, *skeleton(rng, "micro"))
+        if choice < 0.5:
+            return _LONGEST_OF_ALL, *copying(rng)
         return _LONGEST, *drill(rng, difficulty)
     choice = rng.random()
     if choice < 0.06 + 0.2 * difficulty:
