@@ -90,6 +90,7 @@ MORE_WORDS = tuple(
     cls kwargs wrapper
     """.split()  # noqa: SIM905
 )
+MORE_TASKS = ("<write>",)
 FIRST_SIZE = 792
 """Tokens of the first vocabulary, the smallest that a model may have."""
 SIZE = 1056
@@ -124,7 +125,8 @@ class Vocabulary:
         self.more_start = len(self.names)
         self.words |= {text: self._add(text, text.encode()) for text in MORE_WORDS}
         self.more_stop = len(self.names)
-        self._add_all(f"<spare {number}>" for number in range(SIZE - self.more_stop))
+        self._add_all(MORE_TASKS)
+        self._add_all(f"<spare {number}>" for number in range(SIZE - len(self.names)))
         self.size = len(self.names)
 
     def _add(self, name: str, text: bytes | None = None) -> int:

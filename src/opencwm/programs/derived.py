@@ -109,7 +109,7 @@ def _arguments(program: Program, trace: Trace, rng: random.Random) -> Window:
 
 def _change(trace: Trace, at: int, rng: random.Random) -> Change:
     frame = trace.frames[at - 1]
-    options = {name: value for name, text in frame.locals.items() if (value := literal(text)) is not _NO_LITERAL}
+    options = {name: value for name, text in frame.locals.items() if (value := literal(text)) is not NO_LITERAL}
     if not options:
         raise tasks.Unanswerable("no variable can be changed")
     name = rng.choice(list(options))
@@ -119,18 +119,19 @@ def _change(trace: Trace, at: int, rng: random.Random) -> Change:
     return Change(at, name, text)
 
 
-_NO_LITERAL = object()
+NO_LITERAL = object()
+"""What `literal` gives for a text that is not a whole value."""
 
 
 def literal(text: str) -> object:
     """The value that a variable's text stands for, if the text says it all; else a mark of its own."""
     if len(text) > 200 or "<" in text or "..." in text:
-        return _NO_LITERAL
+        return NO_LITERAL
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return _NO_LITERAL
-    return value if type(value) in _OTHERS else _NO_LITERAL
+        return NO_LITERAL
+    return value if type(value) in _OTHERS else NO_LITERAL
 
 
 def other_value(value: object, rng: random.Random) -> object:

@@ -13,6 +13,7 @@ from a folder of data, functions `harvested` from packages. Tasks (`TaskShares`)
     run to      `<snapshot> STACK <run to> <L n> STACK`        count       `<snapshot> STACK <count> ENDING NUMBER`
     before      `<snapshot> STACK <before> CHANGES <L n>`      change      `<snapshot> STACK <change> NAME VALUE FRAME*`
     arguments   `<arguments> <return> VALUE <call> (NAME VALUE)*`, the source ending before the call
+    write       `WISH <write> [<trace> FRAME* <end>] SOURCE`: `codec/writing.py`; of written programs and drills only
 
 Notable choices:
 - A pure function of the index: the stream is the same on any number of processes and resumes anywhere. A namespace
@@ -39,7 +40,7 @@ from typing import Literal
 from opencwm.codec import compact
 from opencwm.codec.compact import Encoder
 from opencwm.codec.errors import CodecError
-from opencwm.programs import derived, foreign, generators, real, write
+from opencwm.programs import derived, foreign, generators, real, wishes, write
 from opencwm.programs.counterfactual import rerun
 from opencwm.programs.foreign import Foreign
 from opencwm.programs.leakage import Audit
@@ -98,6 +99,7 @@ class TaskShares:
     before: float = 0.02
     change: float = 0.03
     arguments: float = 0.02
+    write: float = 0.0
 
     def __post_init__(self) -> None:
         _check_shares("mix.tasks", asdict(self))
@@ -356,6 +358,12 @@ class Mix:
             return compact.windows_of(encoder, max_tokens=longest, start=rng.choice(starts[1:] or [0]))[:1]
         windows = []
         for _ in range(self.config.questions):
+            if task == "write":
+                own = chosen.foreign is None
+                window = wishes.lesson(program, trace, rng, limits=self.limits, max_tokens=longest) if own else None
+                if window is not None:
+                    windows.append(window)
+                continue
             window = derived.derive(
                 task,
                 program,
