@@ -116,6 +116,15 @@ def calibration(
     _print(report, as_json)
 
 
+def writing(limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
+    """Functions written from examples, directly and with a rehearsed run first; checked in a sandbox."""
+    from opencwm.evals.writing import evaluate
+
+    with progress("loading the model") as say:
+        report = evaluate(limit=limit, weights=weights, progress=_counting("writing", say))
+    _print(report, as_json)
+
+
 def language(
     weights: Annotated[Path, typer.Option("--weights", metavar="FOLDER", help="The model's folder.")],
     tokenizer: Annotated[

@@ -1,0 +1,54 @@
+"""Functions written from examples: the check is right about right and wrong code, and a whole evaluation runs."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from opencwm.codec.tokenizer import SIZE
+from opencwm.codec.writing import Answer
+from opencwm.evals import writing
+from opencwm.model.config import preset
+from opencwm.model.transformer import Transformer
+from opencwm.model.weights import save_weights
+from opencwm.world.local import LocalWorld
+from opencwm.world.protocol import WorldError
+
+ASKED = list(islice(writing.held_out(0, "3.11"), 12))
+
+
+def test_the_writer_s_own_functions_are_solved_and_others_are_not() -> None:
+    own = [Answer(one.source) for one in ASKED]
+    assert writing.check(ASKED, own) == [(True, True)] * len(ASKED)
+    wrong = [Answer(f"{one.wish.signature}\n    return object()") for one in ASKED]
+    broken = [Answer(one.source + ")") for one in ASKED]
+    for answers in (wrong, broken, [None] * len(ASKED)):
+        assert writing.check(ASKED, answers) == [(False, False)] * len(ASKED)
+
+
+def test_hidden_examples_catch_code_that_only_knows_the_shown_ones() -> None:
+    one = next(
+        each for each in ASKED
+        if all(call.startswith("f(") and "=" not in call for call, _ in each.wish.examples)
+        and not {value for _, value in each.hidden} <= {value for _, value in each.wish.examples}
+    )  # fmt: skip
+    cases = "".join(f"    if given == ({call[2:-1]},):\n        return {value}\n" for call, value in one.wish.examples)
+    assert writing.check([one], [Answer(f"def f(*given):\n{cases}")]) == [(True, False)]
+
+
+def test_a_whole_evaluation(tmp_path: Path) -> None:
+    model = Transformer(preset("tiny", vocab_size=SIZE, layers=1))
+    save_weights(tmp_path, model, {"codec": "compact", "context_tokens": 1024})
+    report = writing.evaluate(weights=tmp_path, limit=2)
+    assert report["solved, directly"].value == 0
+    assert report["solved, trace first"].n == 2
+    assert report["solved, of these"].n == 0
+
+
+def test_weights_without_the_question_are_refused() -> None:
+    if LocalWorld.load().size > 1000:
+        pytest.skip("the shipped weights know the question")
+    with pytest.raises(WorldError, match="write"):
+        writing.evaluate(limit=1)
