@@ -39,7 +39,7 @@ SURFACE = {
         *["--api-key", "--batch", "--body-limit", "--context", "--grace", "--help", "--host", "--name"],
         *["--port", "--precision", "--queue", "--threads", "MODEL"],
     ],
-    "ladder": ["--help", "--json", "--only", "--set", "CONFIG"],
+    "ladder": ["--fit", "--forecast", "--help", "--json", "--only", "--set", "CONFIG"],
     "ablate": ["--help", "--json", "--set", "CONFIG"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],

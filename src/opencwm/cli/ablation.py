@@ -49,6 +49,16 @@ def ladder(
         list[str] | None, typer.Option("--only", metavar="ARM", help="This arm alone; may be given several times.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            "--fit", metavar="FILE", help="Fit nats over parameters and tokens to the arms; draw it as a PNG."
+        ),
+    ] = None,
+    forecasts: Annotated[
+        list[str] | None,
+        typer.Option("--forecast", metavar="N,D", help="With --fit: what N parameters and D tokens should give."),
+    ] = None,
 ) -> None:
     """Train and measure short runs that differ in one choice each; a table with intervals, and each line's command.
 
@@ -56,6 +66,11 @@ def ladder(
     """
     from opencwm.config import load
     from opencwm.evals import ladder as rungs
+    from opencwm.evals import scaling
+
+    wanted = [_pair(text) for text in forecasts or []]
+    if wanted and fit is None:
+        raise Unusable("--forecast needs a curve: give --fit FILE too")
 
     settings = load(rungs.LadderConfig, config, overrides or [])
     try:
@@ -68,3 +83,26 @@ def ladder(
         print(json.dumps([one.to_json() for one in found]))
     else:
         print(rungs.table(settings, found, f"cwm ladder {config}{changes}"), end="")
+    if fit is None:
+        return
+    try:
+        scaling.draw(found, fit)
+        if not as_json:
+            print("\n" + scaling.report(found, wanted), end="")
+    except ImportError:
+        raise Unusable('drawing needs matplotlib: pip install "opencwm[evals]"') from None
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+    except OSError as error:
+        raise Unusable(f"cannot write {fit}: {error.strerror}") from None
+
+
+def _pair(text: str) -> tuple[float, float]:
+    """`60e6,3e9` as two positive numbers."""
+    try:
+        parameters, tokens = map(float, text.split(","))
+    except ValueError:
+        raise Unusable(f"--forecast {text}: give parameters and tokens, as in 60e6,3e9") from None
+    if not parameters > 0 or not tokens > 0:
+        raise Unusable(f"--forecast {text}: both numbers must be above 0")
+    return parameters, tokens
