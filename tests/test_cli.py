@@ -51,6 +51,7 @@ SURFACE = {
         *["--data", "--fit", "--fit-programs", "--help", "--json", "--limit", "--plot", "--weights"],
     ],
     "eval semantics": ["--config", "--data", "--help", "--json", "--limit", "--set", "--weights"],
+    "eval long": ["--frames", "--help", "--json", "--weights"],
     "eval writing": ["--help", "--json", "--limit", "--weights"],
     "eval language": ["--bfloat16", "--crux", "--help", "--humaneval", "--json", "--limit", "--tokenizer", "--weights"],
     "data": ["--help"],

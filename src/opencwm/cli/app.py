@@ -133,6 +133,7 @@ evaluate.command("frames", epilog=_example("cwm eval frames --data FILE --limit 
 evaluate.command("crux", epilog=_example("cwm eval crux --data FILE --limit 20"))(learning.crux)
 evaluate.command("calibration", epilog=_example("cwm eval calibration --limit 20"))(learning.calibration)
 evaluate.command("semantics", epilog=_example("cwm eval semantics --limit 20"))(mix.semantics)
+evaluate.command("long", epilog=_example("cwm eval long --frames 1000"))(learning.long)
 evaluate.command("writing", epilog=_example("cwm eval writing --limit 20"))(learning.writing)
 evaluate.command("language", epilog=_example("cwm eval language --weights FOLDER --tokenizer FOLDER --crux FILE"))(
     learning.language

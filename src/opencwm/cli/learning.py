@@ -116,6 +116,19 @@ def calibration(
     _print(report, as_json)
 
 
+def long(
+    frames: Annotated[int, typer.Option("--frames", metavar="N", min=100, help="Of each run at most.")] = 5000,
+    as_json: Json = False,
+    weights: Weights = None,
+) -> None:
+    """Next frames and free runs of loops that go on for thousands of frames: whether depth costs accuracy."""
+    from opencwm.evals.long import evaluate
+
+    with progress("loading the model") as say:
+        report = evaluate(weights=weights, frames=frames, progress=_counting("predicting", say))
+    _print(report, as_json)
+
+
 def writing(limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
     """Functions written from examples, directly and with a rehearsed run first; checked in a sandbox."""
     from opencwm.evals.writing import evaluate
