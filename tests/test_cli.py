@@ -45,7 +45,7 @@ SURFACE = {
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "--over", "RUN..."],
     "eval": ["--help"],
-    "eval frames": ["--data", "--help", "--json", "--limit", "--weights"],
+    "eval frames": ["--data", "--help", "--json", "--limit", "--renamed", "--weights"],
     "eval crux": ["--data", "--help", "--input", "--json", "--limit", "--vote", "--weights"],
     "eval calibration": [
         *["--data", "--fit", "--fit-programs", "--help", "--json", "--limit", "--plot", "--weights"],

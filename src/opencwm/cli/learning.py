@@ -41,14 +41,23 @@ class Report(Protocol):
     def table(self) -> str: ...
 
 
-def frames(data: DataOrNone = None, limit: Limit = None, as_json: Json = False, weights: Weights = None) -> None:
+def frames(
+    data: DataOrNone = None,
+    limit: Limit = None,
+    as_json: Json = False,
+    weights: Weights = None,
+    rename: Annotated[
+        bool, typer.Option("--renamed", help="Give variables names without meaning first: what of it was memory?")
+    ] = False,
+) -> None:
     """Next-frame accuracy with the true past, and frames until the first error when running free."""
     from opencwm.evals.frames import evaluate
 
     if data is not None:
         load_crux(data, limit)
     with progress("loading the model") as say:
-        report = evaluate(data, limit=limit, weights=weights, progress=_counting("predicting", say))
+        counting = _counting("predicting", say)
+        report = evaluate(data, limit=limit, weights=weights, rename=rename, progress=counting)
     _print(report, as_json)
 
 

@@ -21,6 +21,7 @@ from opencwm.evals.crux import load
 from opencwm.evals.report import Progress, Report, describe
 from opencwm.evals.running import FreeRun, check_alive, open_world, run_free
 from opencwm.programs.program import Program
+from opencwm.programs.renamed import renamed
 from opencwm.programs.untrusted import record_untrusted
 from opencwm.trace.frames import EVENTS, Frame, Trace
 from opencwm.trace.limits import Limits
@@ -74,20 +75,21 @@ def evaluate(
     weights: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
+    rename: bool = False,
     world: World | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Score a world on the programs of a file, or without one on generated programs held out from training.
 
-    `world` answers if given; else the local model of `weights` (None: the shipped one). Raises ValueError for a
-    malformed file.
+    `rename`: give all variables names without meaning first. `world` answers if given; else the local model of
+    `weights` (None: the shipped one). Raises ValueError for a malformed file.
     """
     world = world or open_world(weights)
     count = limit if path is not None or limit is not None else GENERATED
     data = Path(path).name if path is not None else f"generated, held out, seed {seed}"
-    report = Report("frames", describe(world, weights, data=data, limit=count))
+    report = Report("frames", describe(world, weights, data=data, limit=count, renamed=rename or None))
     results: list[Result] = []
-    runs = list(real_runs(path, seed=seed, limit=count))
+    runs = list(real_runs(path, seed=seed, limit=count, rename=rename))
     for done, (program, trace) in enumerate(runs, 1):
         results.append(measure(world, program, trace))
         if progress:
@@ -98,19 +100,23 @@ def evaluate(
     return report
 
 
-def real_runs(path: str | Path | None, *, seed: int = 0, limit: int | None = None) -> Iterator[tuple[Program, Trace]]:
+def real_runs(
+    path: str | Path | None, *, seed: int = 0, limit: int | None = None, rename: bool = False
+) -> Iterator[tuple[Program, Trace]]:
     """Programs and what they really do: a file's are recorded in sandboxes, written ones in this process."""
     if path is not None:
         for item in load(path, limit=limit):
+            program = renamed(item.program) if rename else item.program
             try:
-                trace = record_untrusted(item.program, limits=LIMITS, steps=True)
+                trace = record_untrusted(program, limits=LIMITS, steps=True)
             except RecordError as error:
                 raise ValueError(f"{Path(path).name}, program {item.id}: {error}") from None
-            yield item.program, trace
+            yield program, trace
         return
     from opencwm.programs.write import stream
 
     for _, program in islice(stream(seed, namespace="held-out"), limit):
+        program = renamed(program) if rename else program
         yield program, record(program, limits=LIMITS, steps=True)
 
 
