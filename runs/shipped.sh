@@ -6,7 +6,7 @@
 #   sh runs/shipped.sh last        goes on with a rate that falls to zero, calibrates, and measures
 # DATA: the folder of data sets (../shared/data); MINUTES of training a link (24); OUT: the folder to keep between
 # sessions, of which only weights-N and numbers.txt are needed (runs/out/shipped); MORE: further options of cwm train.
-# PROGRAMS and CRUX: how many programs the figures are of, and a file in CRUXEval's layout.
+# PROGRAMS, CRUX and TABLES: as in runs/card.sh.
 set -eu
 cd "$(dirname "$0")/.."
 link=${1:?first, next or last: see the head of this file}
@@ -51,11 +51,6 @@ rm -rf "$out/weights-$((number - 2))"
 weights=$out/weights-$number
 "$cwm" eval calibration --weights "$weights" --fit --fit-programs "${PROGRAMS:-400}" --limit "${PROGRAMS:-200}" \
     --plot "$out/reliability.png" | tee "$out/calibration.txt"
-"$cwm" eval frames --weights "$weights" --limit "${PROGRAMS:-200}" | tee "$out/frames.txt"
-crux=${CRUX:-$data/cruxeval/cruxeval_dev.jsonl}
-if [ -f "$crux" ]; then
-    "$cwm" eval frames --weights "$weights" --data "$crux" --limit "${PROGRAMS:-100}" | tee "$out/frames-crux.txt"
-    "$cwm" eval crux --weights "$weights" --data "$crux" --limit "${PROGRAMS:-400}" | tee "$out/crux.txt"
-    "$cwm" eval crux --weights "$weights" --data "$crux" --limit "${PROGRAMS:-400}" --vote 16 | tee "$out/vote.txt"
-fi
+CWM=$cwm sh runs/card.sh "$weights" "$data" "$out/card"
+cat "$out"/card/*.txt
 "$cwm" train plot "$out"/link-* --output "$out/curves.png" || echo 'no curves: pip install "opencwm[evals]"'
