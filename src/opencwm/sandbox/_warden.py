@@ -24,9 +24,10 @@ from opencwm.sandbox import _confine, _wire, cgroups
 _TICK_SECONDS = 0.05
 _QUICK_TICK_SECONDS = 0.01
 _BURY_SECONDS = 0.05
+_CLEAR_SECONDS = 0.05
 _ORPHANS = 256
 _TICKS_PER_SCAN = 20
-_SIGNALS = {signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -133,6 +134,10 @@ class _Warden:
         self._started = started
         self._deadline = started + self._limits["wall_seconds"]
         self._over = False
+        # The part of the command that runs now: its number, since when (in clock ticks), and the processor seconds of
+        # all together that it may bring the tree to.
+        self._part, self._since, self._allowed = 0, 0, math.inf
+        self._others = 0.0
         self.status = 0
         self.most = 1
 
@@ -172,22 +177,50 @@ class _Warden:
 
     def _obey(self) -> bool:
         """Do what the caller asks; False to end the command."""
-        request = _wire.receive(self._connection)
-        if request is None:
+        received = _wire.receive(self._connection)
+        if received is None:
             return False
-        if request[0]["do"] == "interrupt":
-            with contextlib.suppress(OSError):
-                os.killpg(self._child, signal.SIGINT)
-        elif request[0]["do"] == "clear":
-            since = (time.clock_gettime(time.CLOCK_BOOTTIME) - request[0]["seconds"]) * _CLOCK - 1
+        request = received[0]
+        if request["do"] == "begin":
+            self._part, self._since = request["part"], math.floor(request["since"] * _CLOCK)
+            self._allowed = self._used() + request["cpu_seconds"]
+            return True
+        if request["do"] not in ("interrupt", "clear"):
+            return False
+        # First the command itself: a shell that waits for a child then has the signal before it sees the child end.
+        _kill(self._child, request["signal"])
+        if request["do"] == "interrupt":
             for pid, fields in _below(os.getpid()).items():
-                if pid != self._child and int(fields[19]) >= since:
-                    _kill(pid)
+                if pid != self._child and int(fields[2]) == self._child:
+                    _kill(pid, signal.SIGINT)
         else:
-            return False
-        with contextlib.suppress(OSError):
-            _wire.send(self._connection, {"did": request[0]["do"]})
+            self._clear()
+        self._say({"did": request["do"]})
         return True
+
+    def _clear(self) -> None:
+        """Kill what has been started since the part began, and what that starts meanwhile."""
+        until = time.monotonic() + _CLEAR_SECONDS
+        while time.monotonic() < until:
+            new = [
+                pid
+                for pid, fields in _below(os.getpid()).items()
+                if pid != self._child and int(fields[19]) >= self._since
+            ]
+            if not new:
+                return
+            for pid in new:
+                _kill(pid)
+            select.select([], [], [], 0.0005)
+
+    def _used(self) -> float:
+        """The processor seconds of the whole tree, of processes beside the command as the last scan saw them."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime + _cpu(_stat(self._child)) + self._others
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            _wire.send(self._connection, message)
 
     def _crossed(self) -> tuple[str | None, bool]:
         """The limit that the tree has crossed, and whether it is near one."""
@@ -195,13 +228,18 @@ class _Warden:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime
         memory = threads = 0
-        for fields in tree.values():
-            cpu += sum(map(int, fields[11:15])) / _CLOCK
+        self._others = 0.0
+        for pid, fields in tree.items():
+            cpu += _cpu(fields)
+            self._others += _cpu(fields) if pid != self._child else 0.0
             threads += int(fields[17]) if fields[0] != "Z" else 0  # a dead one waits to be buried, and runs nothing
             memory += int(fields[21]) * _PAGE
         self.most = max(self.most, threads)
         if cpu > self._limits["cpu_seconds"]:
             return "cpu", True
+        if cpu > self._allowed:
+            self._allowed = math.inf
+            self._say({"spent": self._part})
         if threads > self._limits["processes"]:
             return "processes", True
         if memory > self._limits["memory_bytes"] and sum(map(_share, tree)) > self._limits["memory_bytes"]:
@@ -267,8 +305,7 @@ def _below(root: int) -> dict[int, list[str]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
-                    record = file.read().rpartition(")")[2].split()
+                record = _stat(int(name))
             except OSError:
                 continue
             if record[0] != "Z":
@@ -296,9 +333,20 @@ def _share(pid: int) -> int:
     return 0
 
 
-def _kill(pid: int) -> None:
+def _stat(pid: int) -> list[str]:
+    """The fields of a process's `stat` from the state on. Raises OSError."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _cpu(fields: list[str]) -> float:
+    """The processor seconds of a process and of those of its children that it has waited for."""
+    return sum(map(int, fields[11:15])) / _CLOCK
+
+
+def _kill(pid: int, number: int = signal.SIGKILL) -> None:
     with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def _crossed(
