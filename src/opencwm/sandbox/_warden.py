@@ -17,9 +17,10 @@ import select
 import signal
 import socket
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from opencwm.sandbox import _confine, _wire, cgroups
+from opencwm.sandbox import _confine, _wire
 
 _TICK_SECONDS = 0.05
 _QUICK_TICK_SECONDS = 0.01
@@ -32,15 +33,27 @@ _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
 
-def guard(message: dict[str, Any], descriptors: list[int], group: cgroups.Group | None, *, inside: bool) -> None:
-    """Run one command, report how it ended on the first of the descriptors, and end. Never returns."""
+class Kills(Protocol):
+    """Whoever knows how many processes the kernel has killed for want of memory."""
+
+    def kills(self) -> int: ...
+
+
+def guard(
+    message: dict[str, Any], descriptors: list[int], group: Kills | None, *, disks: Sequence[str], alone: bool
+) -> None:
+    """Run one command, report how it ended on the first of the descriptors, and end. Never returns.
+
+    `disks` are folders whose file systems may be full when a command fails; `alone` says that no process outside of the
+    sandbox has this user's number.
+    """
     started = time.monotonic()
     kills = group.kills() if group else 0
     connection = socket.socket(fileno=descriptors[0])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _confine.adopt_orphans()
     try:
-        child = _start(message, descriptors[1:], inside)
+        child = _start(message, descriptors[1:], alone)
     except OSError as error:
         text = f"cwm: cannot run {message['argv'][0]} in {message['cwd']}: {error.strerror}\n"
         os.write(descriptors[3], text.encode("utf-8", "surrogateescape"))
@@ -54,7 +67,7 @@ def guard(message: dict[str, Any], descriptors: list[int], group: cgroups.Group 
     status = warden.status
     if limit is None:
         starved = bool(group and group.kills() > kills)
-        limit = _crossed(status, message["limits"], cpu_seconds, memory_bytes, starved, inside)
+        limit = _crossed(status, message["limits"], cpu_seconds, memory_bytes, starved, disks)
     _report(connection, limit, os.waitstatus_to_exitcode(status), cpu_seconds, memory_bytes, warden.most)
     os._exit(0)
 
@@ -75,7 +88,7 @@ def _report(
         _wire.send(connection, answer)
 
 
-def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
+def _start(message: dict[str, Any], streams: list[int], alone: bool) -> int:
     """Start the command; its pid. Raises OSError.
 
     This process takes the limits on itself and the command inherits them: so it can be spawned, which costs a fraction
@@ -91,7 +104,7 @@ def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
     _bound(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _bound(resource.RLIMIT_NOFILE, limits["open_files"])
     _bound(resource.RLIMIT_CORE, 0)
-    if inside:  # elsewhere it would count the user's other processes too
+    if alone:  # elsewhere it would count the user's other processes too
         _bound(resource.RLIMIT_NPROC, 2 * limits["processes"] + 16)  # we count; this stops what outruns us
     return os.posix_spawn(
         program,
@@ -350,7 +363,7 @@ def _kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def _crossed(
-    status: int, limits: dict[str, Any], cpu_seconds: float, memory_bytes: int, starved: bool, inside: bool
+    status: int, limits: dict[str, Any], cpu_seconds: float, memory_bytes: int, starved: bool, disks: Sequence[str]
 ) -> str | None:
     """The limit that a command's end speaks of."""
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -360,8 +373,9 @@ def _crossed(
         return "file"
     if (number == signal.SIGKILL and starved) or (status and memory_bytes > limits["memory_bytes"]):
         return "memory"
-    if status and inside:
-        disk = os.statvfs("/tmp")
-        if disk.f_bavail == 0 or disk.f_favail == 0:
-            return "disk"
+    if status:
+        with contextlib.suppress(OSError):
+            for disk in map(os.statvfs, disks):
+                if disk.f_bavail == 0 or (disk.f_files and disk.f_favail == 0):
+                    return "disk"
     return None

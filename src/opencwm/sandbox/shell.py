@@ -71,8 +71,9 @@ class Shell:
         """Run a command line, or several.
 
         Of the limits, `wall_seconds`, `cpu_seconds` (with what background jobs use meanwhile) and `output_bytes` count
-        for this command alone; crossing those of memory or processes ends the shell. A command that exits the shell is finished with that code, and the next one starts a
-        new shell. Merged, everything is in `stdout`, in the order in which it was written. Raises InfraError.
+        for this command alone; crossing those of memory or processes ends the shell. A command that exits the shell is
+        finished with that code, and the next one starts a new shell. Merged, everything is in `stdout`, in the order in
+        which it was written. Raises InfraError.
         """
         if "\0" in command:
             raise ValueError("a command cannot hold null characters")
@@ -120,8 +121,8 @@ class Shell:
     def _settle(self, process: Process) -> None:
         """Have a SIGINT taken that came when the command had ended already: it would end the next one instead.
 
-        And have marks read that were asked for twice, and traps run that were pending when another one ended the command:
-        bash would forget them, but let the next `wait` fail. Empty turns are tried until one comes back.
+        And have marks read that were asked for twice, and traps run that were pending when another one ended the
+        command: bash would forget them, but let the next `wait` fail. Empty turns are tried until one comes back.
         """
         for _ in range(_ROUNDS):
             mark = secrets.token_hex(16)
