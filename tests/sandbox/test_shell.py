@@ -164,6 +164,8 @@ def test_a_limit_close_to_the_end_of_a_command(shell, moment):
 
 
 def test_a_delayed_warden_still_kills_the_first_process_of_a_command(any_box):
+    if any_box.name == "container":
+        pytest.skip("there the relay notes when a command begins")
     with any_box.shell() as shell:
         time.sleep(0.05)
         command = "sh -c 'trap \"\" INT; sleep 60; :'"
