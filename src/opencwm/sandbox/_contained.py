@@ -9,7 +9,7 @@ import selectors
 import socket
 from signal import SIGINT, SIGKILL
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from opencwm.sandbox import _relay
 from opencwm.sandbox._engine import Frames
@@ -172,16 +172,16 @@ class WardedProcess(_Streamed):
             self._lose()
         return pieces
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: Any) -> None:
+        """Raises ValueError, KeyError or TypeError for what no warden says."""
+        if not isinstance(message, dict):
+            raise TypeError("a message is an object")
         if "ended" in message:
             facts = message["ended"]
             if facts is None:
                 self._lose()
                 return
-            usage = Usage(
-                cpu_seconds=facts["cpu_seconds"], memory_bytes=facts["memory_bytes"], processes=facts["processes"]
-            )
-            self._ending = self._ending or Ending(facts["exit_code"], facts["signal"], facts["limit"], usage)
+            self._ending = self._ending or _ending(facts)
         elif "did" in message:
             self._did = message["did"]
         elif "spent" in message:
@@ -205,6 +205,19 @@ class WardedProcess(_Streamed):
         if not self._runs:
             why = self._trouble.decode("utf-8", "replace").strip()
             raise InfraError(f"the container's Python cannot run a command: {why or 'it ended at once'}")
+
+
+def _ending(facts: dict[str, Any]) -> Ending:
+    """What a warden tells of a command's end. Raises ValueError, KeyError or TypeError."""
+    code, number, limit = facts["exit_code"], facts["signal"], facts["limit"]
+    if not (isinstance(code, int | None) and isinstance(number, int | None) and limit in (None, *get_args(Limit))):
+        raise ValueError("a warden says nothing like that")
+    usage = Usage(
+        cpu_seconds=float(facts["cpu_seconds"]),
+        memory_bytes=int(facts["memory_bytes"]),
+        processes=int(facts["processes"]),
+    )
+    return Ending(code, number, limit, usage)
 
 
 class PlainProcess(_Streamed):

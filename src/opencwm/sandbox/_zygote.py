@@ -62,7 +62,10 @@ def send(header: dict[str, Any], *blobs: bytes) -> None:
 
 
 def run_main(path: str, source: bytes, call: str | None, answer: int) -> int:
-    """Be the snippet: run its file, which holds the source, as `__main__`, then the call if there is one. Gives the exit code."""
+    """Be the snippet: run its file, which holds the source, as `__main__`, then the call if there is one.
+
+    Gives the exit code.
+    """
     module = type(sys)("__main__")
     names = module.__dict__
     names.update(__file__=path, __cached__=None, __builtins__=__builtins__, __annotations__={})

@@ -269,7 +269,7 @@ def specification(
             "SecurityOpt": ["no-new-privileges"],
             "Memory": limits.memory_bytes + limits.disk_bytes,
             "MemorySwap": limits.memory_bytes + limits.disk_bytes,
-            "ShmSize": limits.disk_bytes // 4,
+            "ShmSize": limits.disk_bytes // 8,
             "Tmpfs": _tmpfs(limits),
             "Binds": binds,
             "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in bounds.items()],
@@ -279,10 +279,10 @@ def specification(
 
 def _tmpfs(limits: Limits, *, inodes: bool = True) -> dict[str, str]:
     """What can be written; without a bound on the number of files for podman, which knows no such option."""
-    half = f"size={limits.disk_bytes // 2},mode=1777,exec"
+    options = "mode=1777,exec"
     if inodes:
-        half += f",nr_inodes={max(1, limits.files // 2)}"
-    return {HOME: half, "/tmp": half}
+        options += f",nr_inodes={max(1, limits.files // 2)}"
+    return {place: f"size={limits.disk_bytes * eighths // 8},{options}" for place, eighths in ((HOME, 4), ("/tmp", 3))}
 
 
 def find() -> Engine:
