@@ -2,6 +2,7 @@ import pytest
 
 from opencwm.sandbox import InfraError, Limits, open_sandbox
 from opencwm.sandbox.bubblewrap import BubblewrapSandbox
+from opencwm.sandbox.container import IMAGE, find
 
 QUICK = Limits(wall_seconds=20, cpu_seconds=10, memory_bytes=256 << 20, disk_bytes=32 << 20, files=2000)
 
@@ -25,9 +26,19 @@ def box(bubblewrap):
         yield sandbox
 
 
-@pytest.fixture(params=["bubblewrap", "process"])
+def container_engine():
+    """Whether a container engine listens here that has the image: its containers are tested too."""
+    try:
+        engine = find()
+        engine.request("GET", f"/images/{IMAGE}/json")
+    except InfraError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["bubblewrap", "process", *(["container"] if container_engine() else [])])
 def any_box(request):
-    """One sandbox per local backend: they answer alike."""
+    """One sandbox per backend: they answer alike."""
     if request.param == "bubblewrap":
         bubblewrap_or_skip()
     with open_sandbox(request.param, limits=QUICK) as sandbox:

@@ -13,18 +13,34 @@ import signal
 import socketserver
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
+# Commands run on this machine as this user, so the kernel keeps them from signalling everything that the user runs: kill
+# with -1 fails in them and in all that they start. A classic BPF program: is the call kill, is its argument -1?
+HARMLESS = """
+import errno, os, platform, struct, sys
+from opencwm.sandbox import _confine
+steps = [
+    (0x20, 0, 0, 0), (0x15, 0, 3, {"x86_64": 62, "aarch64": 129}[platform.machine()]),
+    (0x20, 0, 0, 16), (0x15, 0, 1, 0xFFFFFFFF), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7FFF0000),
+]
+_confine.install_filter(b"".join(struct.pack("=HBBI", *step) for step in steps))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+PATH = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
 
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
-    def __init__(self, path, images=("python:3.11-slim",)):
+    def __init__(self, path, images=("python:3.11-slim",), python=True):
         self.images = images
+        self.python = python  # whether the images have one
         self.containers = {}
         self.executions = {}
         self.bodies = []
@@ -109,11 +125,13 @@ class Handler(BaseHTTPRequestHandler):
     def run(self, body, identity):
         execution = self.server.executions[identity]
         container, job = execution["container"], execution["body"]
-        # kill -1 would end the tests themselves: here it means the container's other commands.
+        # To everything: here that means the container's other commands. Whoever asks for it in another way is refused by
+        # the kernel (HARMLESS).
         if re.search(r"\bkill\b.*\s-1\b", job["Cmd"][-1]):
             end(container)
             return self.answer(200)
-        limits = {item["Name"]: item["Soft"] for item in container["body"]["HostConfig"]["Ulimits"]}
+        if job["Cmd"][0] == "python3" and not self.server.python:
+            job["Cmd"] = ["sh", "-c", "exit 127"]
         environment = dict(item.split("=", 1) for item in container["body"]["Env"] + job.get("Env", []))
         box = os.path.join(container["folder"], "box")
         for name in ("box", "tmp"):
@@ -122,9 +140,9 @@ class Handler(BaseHTTPRequestHandler):
         where = job.get("WorkingDir", "/box")
         where = where if where.startswith(box) else os.path.join(box, where.removeprefix("/box").strip("/"))
         child = subprocess.Popen(
-            ["sh", "-c", f'ulimit -S -t {limits["cpu"]}; exec "$@"', "sh", *job["Cmd"]],
+            [sys.executable, "-I", "-c", HARMLESS, *job["Cmd"]],
             cwd=where,
-            env={"PATH": os.environ["PATH"], **environment, "HOME": box, "CONTAINER": container["folder"]},
+            env={"PATH": PATH, **environment, "HOME": box, "CONTAINER": container["folder"]},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

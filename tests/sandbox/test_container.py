@@ -1,12 +1,13 @@
 """The container backend against a fake engine that speaks the API, and against a real one where there is one."""
 
+import platform
 import tempfile
 import threading
 from dataclasses import replace
 
 import pytest
 
-from opencwm.sandbox import Finished, InfraError, LimitReached, Limits, Mount, open_sandbox
+from opencwm.sandbox import Finished, InfraError, LimitReached, Limits, Mount, _relay, open_sandbox, seccomp
 from opencwm.sandbox._engine import Engine, Frames
 from opencwm.sandbox.container import ContainerSandbox, find, specification
 from opencwm.sandbox.doctor import examine
@@ -28,8 +29,10 @@ def server(monkeypatch):
             thread.join()
 
 
-@pytest.fixture
-def box(server):
+@pytest.fixture(params=["warded", "plain"])
+def box(request, server):
+    """A container whose image has Python for a warden, or none."""
+    server.python = request.param == "warded"
     with open_sandbox("container", limits=QUICK) as sandbox:
         yield sandbox
     assert server.containers == {}
@@ -50,12 +53,25 @@ def test_limits(box):
     assert isinstance(result, LimitReached) and (result.which, result.stdout) == ("wall", b"x\n")
     result = box.exec(["yes"], limits=replace(QUICK, output_bytes=1000))
     assert isinstance(result, LimitReached) and result.which == "output" and len(result.stdout) == 1000
-    with open_sandbox("container", limits=replace(QUICK, cpu_seconds=1)) as own:
-        result = own.exec(["sh", "-c", "while :; do :; done"])
-        assert isinstance(result, LimitReached) and result.which == "cpu"
+    result = box.exec(["sh", "-c", "while :; do :; done"], limits=replace(QUICK, cpu_seconds=1))
+    assert isinstance(result, LimitReached) and result.which == "cpu"
 
 
-def test_memory_is_told_by_the_engine(box, server):
+def test_no_command_of_the_fake_engine_signals_everything(server):
+    server.python = True
+    command = ["python3", "-c", "import os\ntry: os.kill(-1, 0)\nexcept PermissionError: print('refused')"]
+    with open_sandbox("container", limits=QUICK) as box:
+        assert box.exec(command).stdout == b"refused\n"
+        assert box.exec(["sh", "-c", "kill -0 -1 || echo refused"]).stdout == b"refused\n"
+
+
+def test_memory_is_told_by_the_engine(server):
+    server.python = False
+    with open_sandbox("container", limits=QUICK) as box:
+        _memory_is_told(box, server)
+
+
+def _memory_is_told(box, server):
     next(iter(server.containers.values()))["oom"] = True
     result = box.exec(["sh", "-c", "kill -9 $$"])
     assert isinstance(result, LimitReached) and result.which == "memory"
@@ -86,10 +102,53 @@ def test_what_is_asked_of_the_engine():
     host = body["HostConfig"]
     assert host["NetworkMode"] == "none" and host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"] and host["AutoRemove"] and body["User"] == "1000:1000"
-    assert host["Memory"] == host["MemorySwap"] == 110 << 20 and host["PidsLimit"] == 11
+    assert host["Memory"] == host["MemorySwap"] == 110 << 20 and "Memory" in host
     assert host["Binds"] == ["/usr/lib:/l:ro", "/var:/v:rw"] and body["Env"] == ["A=b"]
-    assert host["Tmpfs"]["/box"] == "size=5242880,mode=1777,exec,nr_inodes=50"
+    assert host["Tmpfs"]["/box"] == "size=5242880,mode=1777,exec,nr_inodes=50" and host["ShmSize"] == 1310720
     assert specification(limits, [], True, {}, "image")["HostConfig"]["NetworkMode"] == "bridge"
+
+
+def refused(box):
+    """Whether a system call of our filter's is refused: keyctl, which asks for this session's keyring."""
+    number = seccomp._DENIED["keyctl"][platform.machine() == "aarch64"]
+    source = f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.syscall({number}, 0, -3, 0), ctypes.get_errno())"
+    return box.exec(["python3", "-c", source]).stdout == b"-1 1\n"
+
+
+@pytest.mark.skipif(not seccomp.supported(), reason="there is no filter for this architecture")
+def test_our_filter_is_laid_over_the_engines(server):
+    with open_sandbox("container", limits=QUICK) as box:
+        assert refused(box)
+
+
+def test_a_warden_that_is_killed_is_no_result(server):
+    with open_sandbox("container", limits=QUICK) as box:
+        result = box.exec(["sh", "-c", "kill -9 $PPID; sleep 30"])
+        assert isinstance(result, Finished) and result.signal == 9
+        with pytest.raises(InfraError, match="open another"):
+            box.exec(["true"])
+
+
+def test_what_a_command_forges_costs_only_itself(server):
+    """It writes to the engine's stream as if it were its relay, which it can where it is the relay's user."""
+    facts = b'{"ended": {"exit_code": "0", "signal": null, "limit": null}}'
+    forged = [_relay.pack(b"m", text).decode("latin-1") for text in (b'{"ended": [1]}', facts, b"[]", b"{")]
+    for text in (*forged, "x\xff\xff\xff\xff", "mmmmmmmmmm"):
+        with open_sandbox("container", limits=QUICK) as box, box.spawn(["sleep", "30"]) as process:
+            frame = b"\1\0\0\0" + len(text).to_bytes(4, "big") + text.encode("latin-1")
+            while not process._runs:
+                process.receive(5)
+            process._early = frame
+            while process.receive(5) is not None:
+                pass
+            assert process.ending.signal == 9 and box.closed
+
+
+def test_a_python_that_cannot_run_the_warden_is_told(server, monkeypatch):
+    with open_sandbox("container", limits=QUICK) as box:
+        monkeypatch.setattr(_relay, "command", lambda: ("python3", "-c", "raise SystemExit('too old')"))
+        with pytest.raises(InfraError, match="too old"):
+            box.exec(["true"])
 
 
 def test_an_image_that_is_not_there(server):
@@ -148,6 +207,7 @@ def test_a_real_engine(real):
     assert isinstance(real, ContainerSandbox) and isinstance(real._engine, Engine)
     assert real.exec(["sh", "-c", "id -u; cat; exit 5"], stdin=b"x") == Finished(5, b"1000\nx", b"")
     assert real.exec(["sh", "-c", "echo x > /etc/x"]).exit_code != 0
+    assert refused(real) or not seccomp.supported()
     result = real.exec(["sleep", "60"], limits=replace(QUICK, wall_seconds=0.5))
     assert isinstance(result, LimitReached) and result.which == "wall"
     for which, script, bound in (

@@ -1,10 +1,14 @@
 """The interpreter as a world."""
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from opencwm.programs import untrusted
 from opencwm.programs.program import Program
+from opencwm.sandbox import InfraError, open_sandbox
 from opencwm.trace.frames import Outcome
 from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import record
@@ -22,6 +26,55 @@ def test_a_run_is_the_recording_frame_by_frame() -> None:
     assert all(p.probability == p.branch == 1.0 and p.source == "interpreter" for p in predictions)
     assert run.outcome == Outcome("return")
     assert next(run, None) is None
+
+
+SECRET = """\
+def main():
+    found = []
+    for place in ({place!r}, {place!r} + '-new'):
+        try:
+            open(place, 'w' if found else 'r').close()
+            found.append('reached')
+        except OSError:
+            found.append('refused')
+    return found
+"""
+
+
+def test_a_program_sees_nothing_of_this_machine(tmp_path: Path) -> None:
+    sandbox_or_skip()
+    (tmp_path / "secret").write_text("TOP")
+    program = Program(SECRET.format(place=str(tmp_path / "secret")), function="main")
+    for world, found in (
+        (InterpreterWorld(), "refused"),
+        (InterpreterWorld(sandbox=True), "refused"),
+        (InterpreterWorld(sandbox=False), "reached"),
+    ):
+        trace, _ = collect(world.run(program))
+        assert trace.result == repr([found] * 2)
+    assert (tmp_path / "secret-new").exists()
+
+
+def test_without_a_sandbox_it_warns_or_refuses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(**options: object) -> None:
+        raise InfraError("no sandbox: install bubblewrap")
+
+    monkeypatch.setattr(untrusted, "open_sandbox", none)
+    monkeypatch.setattr(untrusted, "_said", set())
+    with caplog.at_level(logging.WARNING):
+        trace, _ = collect(InterpreterWorld().run(PROGRAM))
+    assert trace == record(PROGRAM) and "install bubblewrap" in caplog.text
+    with pytest.raises(WorldError, match="install bubblewrap"):
+        InterpreterWorld(sandbox=True).run(PROGRAM)
+
+
+def sandbox_or_skip() -> None:
+    try:
+        open_sandbox().close()
+    except InfraError as error:
+        pytest.skip(str(error))
 
 
 def test_a_prefix_is_skipped() -> None:

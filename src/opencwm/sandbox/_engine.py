@@ -28,6 +28,9 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+_has_python: dict[str, dict[str, bool]] = {}
+
+
 class Refused(InfraError):
     """The engine answered with an error: `status` is HTTP's."""
 
@@ -41,6 +44,8 @@ class Engine:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.has_python = _has_python.setdefault(path, {})
+        """By image: whether it has a Python that our wardens run on, as far as that is known."""
 
     def request(self, method: str, where: str, body: object = None, **query: str) -> Any:
         """One request; the answer's JSON, or None if it is empty. Raises InfraError, Refused if the engine said no."""

@@ -189,7 +189,8 @@ class _Keeper:
                 for descriptor in (*closing, self._holder, self._bubblewrap):
                     if descriptor >= 0:
                         os.close(descriptor)
-                _warden.guard(message, descriptors, self._group, inside=self._bubblewrap >= 0)
+                inside = self._bubblewrap >= 0
+                _warden.guard(message, descriptors, self._group, disks=["/tmp"] if inside else [], alone=inside)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:

@@ -17,29 +17,43 @@ import select
 import signal
 import socket
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from opencwm.sandbox import _confine, _wire, cgroups
+from opencwm.sandbox import _confine, _wire
 
 _TICK_SECONDS = 0.05
 _QUICK_TICK_SECONDS = 0.01
 _BURY_SECONDS = 0.05
+_CLEAR_SECONDS = 0.05
 _ORPHANS = 256
 _TICKS_PER_SCAN = 20
-_SIGNALS = {signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _PAGE = resource.getpagesize()
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
 
-def guard(message: dict[str, Any], descriptors: list[int], group: cgroups.Group | None, *, inside: bool) -> None:
-    """Run one command, report how it ended on the first of the descriptors, and end. Never returns."""
+class Kills(Protocol):
+    """Whoever knows how many processes the kernel has killed for want of memory."""
+
+    def kills(self) -> int: ...
+
+
+def guard(
+    message: dict[str, Any], descriptors: list[int], group: Kills | None, *, disks: Sequence[str], alone: bool
+) -> None:
+    """Run one command, report how it ended on the first of the descriptors, and end. Never returns.
+
+    `disks` are folders whose file systems may be full when a command fails; `alone` says that no process outside of the
+    sandbox has this user's number.
+    """
     started = time.monotonic()
     kills = group.kills() if group else 0
     connection = socket.socket(fileno=descriptors[0])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _confine.adopt_orphans()
     try:
-        child = _start(message, descriptors[1:], inside)
+        child = _start(message, descriptors[1:], alone)
     except OSError as error:
         text = f"cwm: cannot run {message['argv'][0]} in {message['cwd']}: {error.strerror}\n"
         os.write(descriptors[3], text.encode("utf-8", "surrogateescape"))
@@ -53,7 +67,7 @@ def guard(message: dict[str, Any], descriptors: list[int], group: cgroups.Group 
     status = warden.status
     if limit is None:
         starved = bool(group and group.kills() > kills)
-        limit = _crossed(status, message["limits"], cpu_seconds, memory_bytes, starved, inside)
+        limit = _crossed(status, message["limits"], cpu_seconds, memory_bytes, starved, disks)
     _report(connection, limit, os.waitstatus_to_exitcode(status), cpu_seconds, memory_bytes, warden.most)
     os._exit(0)
 
@@ -74,7 +88,7 @@ def _report(
         _wire.send(connection, answer)
 
 
-def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
+def _start(message: dict[str, Any], streams: list[int], alone: bool) -> int:
     """Start the command; its pid. Raises OSError.
 
     This process takes the limits on itself and the command inherits them: so it can be spawned, which costs a fraction
@@ -90,7 +104,7 @@ def _start(message: dict[str, Any], streams: list[int], inside: bool) -> int:
     _bound(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _bound(resource.RLIMIT_NOFILE, limits["open_files"])
     _bound(resource.RLIMIT_CORE, 0)
-    if inside:  # elsewhere it would count the user's other processes too
+    if alone:  # elsewhere it would count the user's other processes too
         _bound(resource.RLIMIT_NPROC, 2 * limits["processes"] + 16)  # we count; this stops what outruns us
     return os.posix_spawn(
         program,
@@ -133,6 +147,10 @@ class _Warden:
         self._started = started
         self._deadline = started + self._limits["wall_seconds"]
         self._over = False
+        # The part of the command that runs now: its number, since when (in clock ticks), and the processor seconds of
+        # all together that it may bring the tree to.
+        self._part, self._since, self._allowed = 0, 0, math.inf
+        self._others = 0.0
         self.status = 0
         self.most = 1
 
@@ -172,22 +190,50 @@ class _Warden:
 
     def _obey(self) -> bool:
         """Do what the caller asks; False to end the command."""
-        request = _wire.receive(self._connection)
-        if request is None:
+        received = _wire.receive(self._connection)
+        if received is None:
             return False
-        if request[0]["do"] == "interrupt":
-            with contextlib.suppress(OSError):
-                os.killpg(self._child, signal.SIGINT)
-        elif request[0]["do"] == "clear":
-            since = (time.clock_gettime(time.CLOCK_BOOTTIME) - request[0]["seconds"]) * _CLOCK - 1
+        request = received[0]
+        if request["do"] == "begin":
+            self._part, self._since = request["part"], math.floor(request["since"] * _CLOCK)
+            self._allowed = self._used() + request["cpu_seconds"]
+            return True
+        if request["do"] not in ("interrupt", "clear"):
+            return False
+        # First the command itself: a shell that waits for a child then has the signal before it sees the child end.
+        _kill(self._child, request["signal"])
+        if request["do"] == "interrupt":
             for pid, fields in _below(os.getpid()).items():
-                if pid != self._child and int(fields[19]) >= since:
-                    _kill(pid)
+                if pid != self._child and int(fields[2]) == self._child:
+                    _kill(pid, signal.SIGINT)
         else:
-            return False
-        with contextlib.suppress(OSError):
-            _wire.send(self._connection, {"did": request[0]["do"]})
+            self._clear()
+        self._say({"did": request["do"]})
         return True
+
+    def _clear(self) -> None:
+        """Kill what has been started since the part began, and what that starts meanwhile."""
+        until = time.monotonic() + _CLEAR_SECONDS
+        while time.monotonic() < until:
+            new = [
+                pid
+                for pid, fields in _below(os.getpid()).items()
+                if pid != self._child and int(fields[19]) >= self._since
+            ]
+            if not new:
+                return
+            for pid in new:
+                _kill(pid)
+            select.select([], [], [], 0.0005)
+
+    def _used(self) -> float:
+        """The processor seconds of the whole tree, of processes beside the command as the last scan saw them."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime + _cpu(_stat(self._child)) + self._others
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            _wire.send(self._connection, message)
 
     def _crossed(self) -> tuple[str | None, bool]:
         """The limit that the tree has crossed, and whether it is near one."""
@@ -195,13 +241,18 @@ class _Warden:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime
         memory = threads = 0
-        for fields in tree.values():
-            cpu += sum(map(int, fields[11:15])) / _CLOCK
+        self._others = 0.0
+        for pid, fields in tree.items():
+            cpu += _cpu(fields)
+            self._others += _cpu(fields) if pid != self._child else 0.0
             threads += int(fields[17]) if fields[0] != "Z" else 0  # a dead one waits to be buried, and runs nothing
             memory += int(fields[21]) * _PAGE
         self.most = max(self.most, threads)
         if cpu > self._limits["cpu_seconds"]:
             return "cpu", True
+        if cpu > self._allowed:
+            self._allowed = math.inf
+            self._say({"spent": self._part})
         if threads > self._limits["processes"]:
             return "processes", True
         if memory > self._limits["memory_bytes"] and sum(map(_share, tree)) > self._limits["memory_bytes"]:
@@ -267,8 +318,7 @@ def _below(root: int) -> dict[int, list[str]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
-                    record = file.read().rpartition(")")[2].split()
+                record = _stat(int(name))
             except OSError:
                 continue
             if record[0] != "Z":
@@ -296,13 +346,24 @@ def _share(pid: int) -> int:
     return 0
 
 
-def _kill(pid: int) -> None:
+def _stat(pid: int) -> list[str]:
+    """The fields of a process's `stat` from the state on. Raises OSError."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _cpu(fields: list[str]) -> float:
+    """The processor seconds of a process and of those of its children that it has waited for."""
+    return sum(map(int, fields[11:15])) / _CLOCK
+
+
+def _kill(pid: int, number: int = signal.SIGKILL) -> None:
     with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def _crossed(
-    status: int, limits: dict[str, Any], cpu_seconds: float, memory_bytes: int, starved: bool, inside: bool
+    status: int, limits: dict[str, Any], cpu_seconds: float, memory_bytes: int, starved: bool, disks: Sequence[str]
 ) -> str | None:
     """The limit that a command's end speaks of."""
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -312,8 +373,9 @@ def _crossed(
         return "file"
     if (number == signal.SIGKILL and starved) or (status and memory_bytes > limits["memory_bytes"]):
         return "memory"
-    if status and inside:
-        disk = os.statvfs("/tmp")
-        if disk.f_bavail == 0 or disk.f_favail == 0:
-            return "disk"
+    if status:
+        with contextlib.suppress(OSError):
+            for disk in map(os.statvfs, disks):
+                if disk.f_bavail == 0 or (disk.f_files and disk.f_favail == 0):
+                    return "disk"
     return None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HEAD = struct.Struct("=I")
 CHUNK = 1 << 16
+QUIET_MS = 5
 OWN_CALLS = 5 if sys.version_info < (3, 12) else 4  # below a snippet, so that its recursion ends where it would
 
 
@@ -60,16 +61,18 @@ def send(header: dict[str, Any], *blobs: bytes) -> None:
         data = data[os.write(CONTROL_OUT, data) :]
 
 
-def run_main(path: str, call: str | None, answer: int) -> int:
-    """Be the snippet: run its file as `__main__`, then the call if there is one. Gives the exit code."""
+def run_main(path: str, source: bytes, call: str | None, answer: int) -> int:
+    """Be the snippet: run its file, which holds the source, as `__main__`, then the call if there is one.
+
+    Gives the exit code.
+    """
     module = type(sys)("__main__")
     names = module.__dict__
     names.update(__file__=path, __cached__=None, __builtins__=__builtins__, __annotations__={})
     names["__loader__"] = importlib.machinery.SourceFileLoader("__main__", path)
     sys.modules["__main__"] = module
     try:
-        with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec", dont_inherit=True)
+        code = compile(source, path, "exec", dont_inherit=True)
     except BaseException as error:
         if call is None:  # how a file is refused differs by version: let the interpreter say it
             os.execv(sys.executable, [sys.executable, "main.py"])
@@ -95,6 +98,13 @@ def message_of(error: BaseException | None) -> str:
         return str(error)
     except BaseException:
         return ""
+
+
+def write_file(path: str, data: bytes) -> None:
+    place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    while data:
+        data = data[os.write(place, data) :]
+    os.close(place)
 
 
 def put(answer: int, record: dict[str, str]) -> None:
@@ -167,42 +177,48 @@ def become(job: dict[str, Any], streams: tuple[int, int, int], answer: int, call
     for module in RESEED:
         if module in sys.modules:
             sys.modules[module].seed()
-    finish(run_main(HOME + "/main.py", call, 3))
+    finish(run_main(HOME + "/main.py", job["blobs"][0], call, 3))
 
 
 def run_case(job: dict[str, Any], stdin: bytes, call: str | None) -> None:
-    """One fork: its output, what it used, how it ended."""
+    """One fork: its output, what it used, how it ended.
+
+    While parent and child both live, each page that one of them writes to is copied. So most is done before the fork,
+    and a short snippet is then let alone until it ends.
+    """
     started = time.monotonic()
-    with open(HOME + "/main.py", "wb") as file:
-        file.write(job["blobs"][0])
+    write_file(HOME + "/main.py", job["blobs"][0])
     stdin_read, stdin_write = os.pipe()
     stdout_read, stdout_write = os.pipe()
     stderr_read, stderr_write = os.pipe()
     answer_read, answer_write = os.pipe()
     for descriptor in (stdin_write, stdout_read, stderr_read, answer_read):
         os.set_blocking(descriptor, False)
+    if stdin:
+        stdin = stdin[os.write(stdin_write, stdin[:CHUNK]) :]
+    if not stdin:
+        os.close(stdin_write)
+        stdin_write = -1
+    poll = select.poll()
     child = os.fork()
     if child == 0:
         become(job, (stdin_read, stdout_write, stderr_write), answer_write, call)
+    ended = os.pidfd_open(child)
+    poll.register(ended, select.POLLIN)
+    running = stdin_write >= 0 or not poll.poll(min(QUIET_MS, job["wall_seconds"] * 1000))
     for descriptor in (stdin_read, stdout_write, stderr_write, answer_write):
         os.close(descriptor)
     kept: dict[int, list[bytes]] = {stdout_read: [], stderr_read: [], answer_read: []}
     room = job["output_bytes"]
     written = 0
     limit: str | None = None
-    ended = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(ended, select.POLLIN)
-    for descriptor in kept:
-        poll.register(descriptor, select.POLLIN)
-    if stdin:
-        poll.register(stdin_write, select.POLLOUT)
-    else:
-        os.close(stdin_write)
-        stdin_write = -1
     open_ends = set(kept)
     deadline = started + job["wall_seconds"]
-    running = True
+    if running:
+        for descriptor in kept:
+            poll.register(descriptor, select.POLLIN)
+        if stdin:
+            poll.register(stdin_write, select.POLLOUT)
     while running:
         left = deadline - time.monotonic()
         if left <= 0:

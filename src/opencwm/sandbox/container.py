@@ -2,9 +2,11 @@
 
 A container per sandbox: read-only root, no network, no capabilities, no new privileges, bounded memory and processes,
 and everything that can be written in memory. It ends by itself when its lifetime is over, and is removed by the
-engine. What the API cannot tell: a command that a signal N killed (its exit code is 128 + N), what it used, and what it
-leaves running, which lives as long as the sandbox. Limits of memory, processes, files and disk are the sandbox's; those
-of processor time and file size also hold for each process of a command.
+engine. Where the image has Python 3.9 or newer, each command runs under the same warden as in the other backends
+(`_relay.py`), with the same limits and results. Elsewhere a shell starts it, and what the API cannot tell is not known:
+a command that a signal N killed (its exit code is 128 + N), what it used, and what it leaves running, which lives as
+long as the sandbox; limits of memory, processes, files and disk are then the sandbox's; those of processor time and
+file size hold for each process of a command.
 """
 
 from __future__ import annotations
@@ -13,21 +15,19 @@ import contextlib
 import math
 import os
 import resource
-import selectors
-import socket
 from collections.abc import Mapping, Sequence
-from signal import Signals
+from dataclasses import asdict
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
-from opencwm.sandbox._engine import Engine, Frames, Refused, sockets
-from opencwm.sandbox.protocol import Ending, InfraError, Limit, Limits, Mount, Process, Sandbox, Stream, Usage
-from opencwm.sandbox.queued import QueuedProcess
+from opencwm.sandbox import _relay
+from opencwm.sandbox._contained import PlainProcess, WardedProcess
+from opencwm.sandbox._engine import Engine, Refused, sockets
+from opencwm.sandbox.protocol import Ending, InfraError, Limit, Limits, Mount, Process, Sandbox
 
 IMAGE = "python:3.11-slim"
 HOME = "/box"
 
-_CHUNK = 1 << 16
 _PID_MAX = 32768  # the kernel's usual one
 _USER = "1000:1000"
 # The first line of standard error is the command's own pid, by which it can be signalled. POSIX counts files in
@@ -35,6 +35,9 @@ _USER = "1000:1000"
 _SHIM = 'ulimit -S -t "$1"; ulimit -f "$2"; shift 2; echo "$$" >&2; exec "$@"'
 # The first process: nothing inside can kill it, it buries orphans, and it ends when the lifetime is over.
 _HOLDER = 'end=$(($(date +%s) + $1)); while [ "$(date +%s)" -lt "$end" ]; do sleep 5 & wait; done'
+_TRY_PYTHON = ("python3", "-I", "-S", "-c", "import sys; sys.exit(sys.version_info < (3, 9))")
+_TRY_SECONDS = 30.0
+_OWN_PROCESSES = 16  # beside those that the limit is about
 _LIMIT_CODES: dict[int, Limit] = {128 + 24: "cpu", 128 + 25: "file"}  # SIGXCPU, SIGXFSZ
 
 
@@ -69,18 +72,50 @@ class ContainerSandbox(Sandbox):
         self._closed = False
         environment = {"HOME": HOME, "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         body = specification(limits, mounts, network, environment | dict(env or {}), image)
+        self._warded = self._engine.has_python.get(image, True)
+        self._start(body)
+        if image not in self._engine.has_python:
+            try:
+                self._warded = self._run(_TRY_PYTHON) == 0
+            except BaseException:
+                self._remove()
+                raise
+            self._engine.has_python[image] = self._warded
+            if not self._warded:
+                self._remove()
+                self._start(body)
+
+    def _start(self, body: dict[str, Any]) -> None:
+        """Make the container and start it. Raises InfraError."""
+        most = self.limits.processes
+        # A warden counts by itself; this stops what outruns it.
+        body["HostConfig"]["PidsLimit"] = 2 * most + _OWN_PROCESSES if self._warded else most + 4
         try:
             self._id = self._create(body)
         except Refused as error:
             if "nr_inodes" not in str(error):
                 raise
-            body["HostConfig"]["Tmpfs"] = _tmpfs(limits, inodes=False)
+            body["HostConfig"]["Tmpfs"] = _tmpfs(self.limits, inodes=False)
             self._id = self._create(body)
         try:
             self._engine.request("POST", f"/containers/{self._id}/start")
         except BaseException:
             self._remove()
             raise
+
+    def _run(self, argv: Sequence[str]) -> int:
+        """Run a short command of ours that says nothing; its exit code. Raises InfraError."""
+        where = f"/containers/{self._id}/exec"
+        body = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
+        execution = self._engine.request("POST", where, body)["Id"]
+        stream, _ = self._engine.attach(f"/exec/{execution}/start", {"Detach": False, "Tty": False})
+        with stream:
+            stream.settimeout(_TRY_SECONDS)
+            with contextlib.suppress(OSError):
+                while stream.recv(4096):
+                    pass
+        code = self._engine.request("GET", f"/exec/{execution}/json")["ExitCode"]
+        return 1 if code is None else int(code)
 
     def _create(self, body: dict[str, Any]) -> str:
         """Ask for a container; its id. Raises InfraError, Refused where it may help to ask for less."""
@@ -105,22 +140,28 @@ class ContainerSandbox(Sandbox):
         if not argv or not all(isinstance(word, str) and "\0" not in word for word in argv):
             raise ValueError("a command is a list of one or more strings without null characters")
         limits = limits or self.limits
-        cpu = math.ceil(limits.cpu_seconds)
-        body = {
-            "AttachStdin": True,
-            "AttachStdout": True,
-            "AttachStderr": True,
-            "Tty": False,
-            "Cmd": ["sh", "-c", _SHIM, "sh", str(cpu), str(math.ceil(limits.file_bytes / 512)), *argv],
-            "Env": [f"{name}={value}" for name, value in (env or {}).items()],
-            "WorkingDir": os.path.join(HOME, cwd or ""),
-        }
+        folder = os.path.join(HOME, cwd or "")
+        body: dict[str, Any] = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": False}
+        if self._warded:
+            body |= {"Cmd": list(_relay.command()), "WorkingDir": HOME}
+        else:
+            bounds = (str(math.ceil(limits.cpu_seconds)), str(math.ceil(limits.file_bytes / 512)))
+            body |= {
+                "Cmd": ["sh", "-c", _SHIM, "sh", *bounds, *argv],
+                "Env": [f"{name}={value}" for name, value in (env or {}).items()],
+                "WorkingDir": folder,
+            }
         try:
             execution: str = self._engine.request("POST", f"/containers/{self._id}/exec", body)["Id"]
             stream, rest = self._engine.attach(f"/exec/{execution}/start", {"Detach": False, "Tty": False})
         except InfraError as error:
-            raise InfraError(self._why_gone() or str(error)) from error
-        return ContainerProcess(self, execution, stream, rest, limits)
+            raise InfraError(self.why_gone() or str(error)) from error
+        if not self._warded:
+            return PlainProcess(self, execution, stream, rest, limits)
+        # The relay starts at home, wherever the engine has that.
+        place = os.path.relpath(folder, HOME) if folder.startswith(f"{HOME}/") else folder
+        message = {"argv": list(argv), "cwd": place, "env": dict(env or {}), "limits": asdict(limits)}
+        return WardedProcess(self, message, stream, rest, limits)
 
     def ending(self, execution: str, limit: Limit | None) -> Ending:
         """How a command ended. Raises InfraError."""
@@ -133,7 +174,7 @@ class ContainerSandbox(Sandbox):
                 return Ending(limit="lifetime")
             if self._closed:
                 return Ending(signal=9)
-            raise InfraError(self._why_gone() or str(error)) from error
+            raise InfraError(self.why_gone() or str(error)) from error
         if monotonic() >= self._ends and code == 137:
             return Ending(limit="lifetime")
         if code == 137 and self._starved():
@@ -142,10 +183,10 @@ class ContainerSandbox(Sandbox):
             return Ending(limit=_LIMIT_CODES[code])
         return Ending(exit_code=code)
 
-    def signal(self, name: Literal["INT", "KILL"], target: str) -> None:
+    def signal(self, number: int, target: str) -> None:
         """Send a signal to a process or, with a minus before it, a group or all. A target that is gone is no error."""
         # By number and without "--", which dash's own kill does not know.
-        kill = f"kill -{Signals[f'SIG{name}'].value} {target}"
+        kill = f"kill -{number:d} {target}"
         body = {"Cmd": ["sh", "-c", kill], "AttachStdout": False, "AttachStderr": False}
         with contextlib.suppress(InfraError):
             execution = self._engine.request("POST", f"/containers/{self._id}/exec", body)["Id"]
@@ -173,8 +214,27 @@ class ContainerSandbox(Sandbox):
         state = self._engine.request("GET", f"/containers/{self._id}/json").get("State", {})
         return bool(state.get("OOMKilled"))
 
-    def _why_gone(self) -> str:
-        if monotonic() >= self._ends:
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, by a caller or because the sandbox could not be trusted any more."""
+        return self._closed
+
+    @property
+    def expired(self) -> bool:
+        """Whether the sandbox's lifetime is over."""
+        return monotonic() >= self._ends
+
+    def stands(self) -> bool:
+        """Whether the container runs."""
+        try:
+            state = self._engine.request("GET", f"/containers/{self._id}/json")["State"]
+        except InfraError:
+            return False
+        return bool(state["Running"])
+
+    def why_gone(self) -> str:
+        """What to say when the container has ended by itself; empty if it need not have."""
+        if self.expired:
             return f"the sandbox has reached its lifetime of {self.limits.lifetime_seconds:g} s: open another"
         return ""
 
@@ -183,12 +243,11 @@ def specification(
     limits: Limits, mounts: Sequence[Mount], network: bool, env: Mapping[str, str], image: str
 ) -> dict[str, Any]:
     """The body of the request that makes a container."""
-    cpu = math.ceil(limits.cpu_seconds)
     binds = [
         f"{os.path.abspath(mount.host)}:{os.path.normpath(mount.inside)}:{'rw' if mount.writable else 'ro'}"
         for mount in mounts
     ]
-    bounds = {"cpu": cpu, "fsize": limits.file_bytes, "nofile": limits.open_files, "core": 0}
+    bounds = {"fsize": limits.file_bytes, "nofile": limits.open_files, "core": 0}
     # Where nothing is said podman asks for more processes than a service without CAP_SYS_RESOURCE may give.
     most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     bounds["nproc"] = _PID_MAX if most == resource.RLIM_INFINITY else min(most, _PID_MAX)
@@ -210,125 +269,20 @@ def specification(
             "SecurityOpt": ["no-new-privileges"],
             "Memory": limits.memory_bytes + limits.disk_bytes,
             "MemorySwap": limits.memory_bytes + limits.disk_bytes,
-            "PidsLimit": limits.processes + 4,
-            "ShmSize": limits.disk_bytes // 4,
+            "ShmSize": limits.disk_bytes // 8,
             "Tmpfs": _tmpfs(limits),
             "Binds": binds,
-            "Ulimits": [
-                {"Name": name, "Soft": value, "Hard": value + (name == "cpu")} for name, value in bounds.items()
-            ],
+            "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in bounds.items()],
         },
     }
 
 
 def _tmpfs(limits: Limits, *, inodes: bool = True) -> dict[str, str]:
     """What can be written; without a bound on the number of files for podman, which knows no such option."""
-    half = f"size={limits.disk_bytes // 2},mode=1777,exec"
+    options = "mode=1777,exec"
     if inodes:
-        half += f",nr_inodes={max(1, limits.files // 2)}"
-    return {HOME: half, "/tmp": half}
-
-
-class ContainerProcess(QueuedProcess):
-    """A command in a container: one socket, with the output multiplexed."""
-
-    def __init__(
-        self, sandbox: ContainerSandbox, execution: str, stream: socket.socket, rest: bytes, limits: Limits
-    ) -> None:
-        self._sandbox = sandbox
-        self._execution = execution
-        super().__init__()
-        self._stream = stream
-        self._frames = Frames()
-        self._early = rest
-        self._pid = b""
-        self._limit: Limit | None = None
-        self._started = monotonic()
-        self._deadline = self._started + limits.wall_seconds
-        stream.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(stream, selectors.EVENT_READ)
-
-    def receive(self, timeout: float) -> list[tuple[Stream, bytes]] | None:
-        if self._ending is not None:
-            return None
-        data, self._early = self._early, b""
-        if not data:
-            left = self._deadline - monotonic()
-            for _, events in self._selector.select(max(0.0, min(timeout, left))):
-                if events & selectors.EVENT_WRITE:
-                    self._feed()
-                if events & selectors.EVENT_READ:
-                    try:
-                        data = self._stream.recv(_CHUNK)
-                    except BlockingIOError:
-                        continue
-                    except ConnectionError:
-                        data = b""
-                    if not data:
-                        usage = Usage(wall_seconds=monotonic() - self._started)
-                        ending = self._sandbox.ending(self._execution, self._limit)
-                        code, number = (None, 9) if self._killed else (ending.exit_code, ending.signal)
-                        self._ending = Ending(code, number, ending.limit, usage)
-                        return None
-            if monotonic() >= self._deadline and self._limit is None:
-                self._limit = "wall"
-                self._deadline = math.inf
-                self.kill()
-        return self._without_pid(self._frames.feed(data))
-
-    def interrupt(self) -> None:
-        if self._pid.endswith(b"\n"):
-            self._sandbox.signal("INT", f"-{int(self._pid)}")
-
-    def clear(self, seconds: float) -> None:
-        """The API knows no ages: everything else of the command's group is killed by the command's own end."""
-
-    def kill(self) -> None:
-        self._killed = self._limit is None
-        # First its group; then, for what has left it, all that runs in the container but its first process.
-        if self._pid.endswith(b"\n"):
-            self._sandbox.signal("KILL", f"-{int(self._pid)}")
-        self._sandbox.signal("KILL", "-1")
-
-    def close(self) -> None:
-        if self._ending is None:
-            self.kill()
-            with contextlib.suppress(InfraError):
-                while self.receive(1.0) is not None:
-                    pass
-        self._selector.close()
-        self._stream.close()
-        self._ending = self._ending or Ending(signal=9)
-
-    def _without_pid(self, pieces: list[tuple[str, bytes]]) -> list[tuple[Stream, bytes]]:
-        """The pieces, without the first line of standard error."""
-        rest: list[tuple[Stream, bytes]] = []
-        for stream, data in pieces:
-            if stream == "stdout":
-                rest.append(("stdout", data))
-                continue
-            if not self._pid.endswith(b"\n"):
-                line, newline, data = data.partition(b"\n")
-                self._pid += line + newline
-            if data:
-                rest.append(("stderr", data))
-        return rest
-
-    def _feed(self) -> None:
-        try:
-            while self._queue:
-                del self._queue[: self._stream.send(self._queue[:_CHUNK])]
-        except BlockingIOError:
-            self._selector.modify(self._stream, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            return
-        except OSError:
-            self._queue.clear()
-        self._selector.modify(self._stream, selectors.EVENT_READ)
-        if self._closing:
-            self._closing = False
-            with contextlib.suppress(OSError):
-                self._stream.shutdown(socket.SHUT_WR)
+        options += f",nr_inodes={max(1, limits.files // 2)}"
+    return {place: f"size={limits.disk_bytes * eighths // 8},{options}" for place, eighths in ((HOME, 4), ("/tmp", 3))}
 
 
 def find() -> Engine:

@@ -150,11 +150,18 @@ class _FakeProcess(Process):
         pieces: list[tuple[Stream, bytes]] = [("stdout", result.stdout), ("stderr", result.stderr)]
         return [piece for piece in pieces if piece[1]]
 
-    def interrupt(self) -> None:
+    def begin(self, cpu_seconds: float) -> None:
+        pass
+
+    @property
+    def spent(self) -> bool:
+        return False
+
+    def interrupt(self, number: int) -> None:
         self.kill()
 
-    def clear(self, seconds: float) -> None:
-        pass
+    def clear(self, number: int) -> None:
+        self.kill()
 
     def kill(self) -> None:
         self._ending = self._ending or Ending(signal=9)

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import Any
 
 from opencwm.sandbox import _wire
@@ -222,7 +222,9 @@ class LocalProcess(QueuedProcess):
     def __init__(self, sandbox: LocalSandbox, message: dict[str, Any], limits: Limits) -> None:
         super().__init__()
         self._sandbox = sandbox
-        self._answer: tuple[dict[str, Any], list[int]] | None = None  # how it ended, heard while waiting for another
+        self._answer: tuple[dict[str, Any], list[int]] | None = None  # how it ended
+        self._part = 0
+        self._spent = False
         self._deadline = monotonic() + limits.wall_seconds + _GRACE_SECONDS
         self._connection, theirs = socket.socketpair()
         stdin, self._stdin = os.pipe()
@@ -264,13 +266,22 @@ class LocalProcess(QueuedProcess):
             self._abandon()
         return pieces if pieces or self._ending is None else None
 
-    def interrupt(self) -> None:
-        self._tell("interrupt")
-        self._await()
+    def begin(self, cpu_seconds: float) -> None:
+        self._part += 1
+        self._spent = False
+        self._tell("begin", part=self._part, since=clock_gettime(CLOCK_BOOTTIME), cpu_seconds=cpu_seconds)
 
-    def clear(self, seconds: float) -> None:
-        self._tell("clear", seconds=seconds)
-        self._await()
+    @property
+    def spent(self) -> bool:
+        return self._spent
+
+    def interrupt(self, number: int) -> None:
+        self._tell("interrupt", signal=number)
+        self._await("interrupt")
+
+    def clear(self, number: int) -> None:
+        self._tell("clear", signal=number)
+        self._await("clear")
 
     def kill(self) -> None:
         self._killed = True
@@ -287,12 +298,20 @@ class LocalProcess(QueuedProcess):
         with contextlib.suppress(OSError):
             _wire.send(self._connection, {"do": what, **details})
 
-    def _await(self) -> None:
-        """Wait until the warden has done it: an interrupt under way would hit what comes next."""
-        if self._answer is None and select.select([self._connection], [], [], _ANSWER_SECONDS)[0]:
+    def _await(self, what: str) -> None:
+        """Wait until the warden has done it: a signal under way would hit what comes next."""
+        while self._answer is None and select.select([self._connection], [], [], _ANSWER_SECONDS)[0]:
             answer = _wire.receive(self._connection)
-            if answer is not None and "did" not in answer[0]:
-                self._answer = answer
+            if answer is None or answer[0].get("did") == what:
+                return
+            self._hear(answer)
+
+    def _hear(self, answer: tuple[dict[str, Any], list[int]]) -> None:
+        """Keep what the warden says."""
+        if "spent" in answer[0]:
+            self._spent = self._spent or answer[0]["spent"] == self._part
+        elif "did" not in answer[0]:  # else later than we waited for it
+            self._answer = answer
 
     def _feed(self) -> None:
         """Write what standard input takes now."""
@@ -331,9 +350,13 @@ class LocalProcess(QueuedProcess):
 
     def _end(self, pieces: list[tuple[Stream, bytes]]) -> None:
         """The warden has spoken or died: all writers are dead, so what the pipes hold is the rest."""
-        answer = self._answer or _wire.receive(self._connection)
-        if answer is not None and "did" in answer[0]:
-            return  # later than we waited for it
+        if self._answer is None:
+            answer = _wire.receive(self._connection)
+            if answer is not None:
+                self._hear(answer)
+                if self._answer is None:
+                    return
+        answer = self._answer
         if answer is None:
             stands = self._sandbox.stands()
             if self._sandbox.expired:

@@ -145,12 +145,21 @@ class Process(abc.ABC):
         """
 
     @abc.abstractmethod
-    def interrupt(self) -> None:
-        """SIGINT to the command's process group; sent when this returns."""
+    def begin(self, cpu_seconds: float) -> None:
+        """A new part of the command begins, before what is sent next: from here `spent` and `clear` count."""
+
+    @property
+    @abc.abstractmethod
+    def spent(self) -> bool:
+        """Whether the command and all that it started have used more than the part's processor time."""
 
     @abc.abstractmethod
-    def clear(self, seconds: float) -> None:
-        """SIGKILL to all that the command started in the last `seconds`, not to itself."""
+    def interrupt(self, number: int) -> None:
+        """That signal to the command itself, then SIGINT to the rest of its process group; sent when this returns."""
+
+    @abc.abstractmethod
+    def clear(self, number: int) -> None:
+        """That signal to the command itself, then SIGKILL to all that it has started since `begin`."""
 
     @abc.abstractmethod
     def kill(self) -> None:

@@ -97,6 +97,7 @@ class _RemoteProcess(Process):
         self._sandbox = sandbox
         self._number = number
         self._ending: Ending | None = None
+        self._spent = False
 
     @property
     def ending(self) -> Ending | None:
@@ -114,14 +115,22 @@ class _RemoteProcess(Process):
     def receive(self, timeout: float) -> list[tuple[Stream, bytes]] | None:
         if self._ending is not None:
             return None
-        pieces, self._ending = self._sandbox.ask("receive", self._number, min(timeout, _WAIT_SECONDS))
+        pieces, self._spent, self._ending = self._sandbox.ask("receive", self._number, min(timeout, _WAIT_SECONDS))
         return pieces  # type: ignore[no-any-return]
 
-    def interrupt(self) -> None:
-        self._tell("interrupt")
+    def begin(self, cpu_seconds: float) -> None:
+        self._spent = False
+        self._tell("begin", cpu_seconds)
 
-    def clear(self, seconds: float) -> None:
-        self._tell("clear", seconds)
+    @property
+    def spent(self) -> bool:
+        return self._spent
+
+    def interrupt(self, number: int) -> None:
+        self._tell("interrupt", number)
+
+    def clear(self, number: int) -> None:
+        self._tell("clear", number)
 
     def kill(self) -> None:
         self._tell("kill")
@@ -154,9 +163,10 @@ class _Host:
     def tell(self, number: int, method: str, *arguments: object) -> None:
         getattr(self._processes[number], method)(*arguments)
 
-    def receive(self, number: int, timeout: float) -> tuple[list[tuple[Stream, bytes]] | None, Ending | None]:
-        pieces = self._processes[number].receive(timeout)
-        return pieces, self._processes[number].ending if pieces is None else None
+    def receive(self, number: int, timeout: float) -> tuple[list[tuple[Stream, bytes]] | None, bool, Ending | None]:
+        process = self._processes[number]
+        pieces = process.receive(timeout)
+        return pieces, process.spent, process.ending if pieces is None else None
 
     def forget(self, number: int) -> None:
         self._processes.pop(number).close()

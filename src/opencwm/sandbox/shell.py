@@ -11,6 +11,14 @@ exit code and the folder; nothing else in the output is interpreted, so it may h
 
 A command that reaches a limit is interrupted; if it ignores that, what it started is killed; if that does not help, the
 shell itself is, and the next command starts a new one in the last known folder (`restarted` counts those).
+
+An interrupt from outside would not do: while bash waits for a child, SIGINT ends bash's command only if the child dies
+of it too, and a child that we must kill does not; while bash reads its next line, SIGINT makes it drop that line. So
+two other signals are trapped, which a process that does not trap them never notices (SIGURG, SIGCONT): bash acts on a
+trap as soon as its child is gone, before it starts another, and the trap, inside a command only, sends SIGINT to bash
+itself, at a moment when it is heeded. `trap -p` shows the two; the second takes away a trap of SIGINT that a command
+hides behind. SIGINT itself is left for a long step of bash's own in which it looks for no traps; the mark that it may
+have dropped is asked for again.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from signal import SIGCONT, SIGINT, SIGURG
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -30,10 +39,17 @@ if TYPE_CHECKING:
 _START_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.3
 _ROUND_SECONDS = 0.1
-_ROUNDS = 5
+_ROUNDS = 6
 _SETTLE_SECONDS = 2.0
 _END_SECONDS = 30.0
 _FOREVER = 10**9
+
+# In a sourced command BASH_SOURCE has an entry, between commands it has none.
+_INSIDE = "((${#BASH_SOURCE[@]}))"
+_TRAPS = (
+    f"trap '{_INSIDE} && builtin kill -INT $$' {SIGURG:d}; "
+    f"trap '{_INSIDE} && {{ builtin trap - INT; builtin kill -INT $$; }}' {SIGCONT:d}"
+)
 
 
 class Shell:
@@ -54,9 +70,10 @@ class Shell:
     def run(self, command: str, *, limits: Limits | None = None, on_output: OnOutput | None = None) -> Result:
         """Run a command line, or several.
 
-        Of the limits, `wall_seconds` and `output_bytes` count for this command alone; crossing those of memory or
-        processes ends the shell. A command that exits the shell is finished with that code, and the next one starts a
-        new shell. Merged, everything is in `stdout`, in the order in which it was written. Raises InfraError.
+        Of the limits, `wall_seconds`, `cpu_seconds` (with what background jobs use meanwhile) and `output_bytes` count
+        for this command alone; crossing those of memory or processes ends the shell. A command that exits the shell is
+        finished with that code, and the next one starts a new shell. Merged, everything is in `stdout`, in the order in
+        which it was written. Raises InfraError.
         """
         if "\0" in command:
             raise ValueError("a command cannot hold null characters")
@@ -65,7 +82,7 @@ class Shell:
             self.restarted += 1
         # Sourced with its own copies of the streams (8 and 7 keep them): what it does to them ends with it.
         errors = "2>&8" if self._merged else "2>&7"
-        line = f". /dev/fd/9 9<<<{_quoted(command)} </dev/null >&8 {errors} 7>&- 8>&-"
+        line = f"{_TRAPS}; . /dev/fd/9 9<<<{_quoted(command)} </dev/null >&8 {errors} 7>&- 8>&-"
         result = self._turn(line, limits or self._sandbox.limits, on_output)
         if isinstance(result, LimitReached) and self._process is not None:
             self._settle(self._process)
@@ -102,13 +119,14 @@ class Shell:
             raise InfraError(f"cannot start bash in the sandbox: {why or result}; install bash there")
 
     def _settle(self, process: Process) -> None:
-        """Have an interrupt taken that came when the command had ended already: it would end the next one instead.
+        """Have a SIGINT taken that came when the command had ended already: it would end the next one instead.
 
-        Bash drops the line at which it is interrupted, so empty turns are tried until one comes back.
+        And have marks read that were asked for twice, and traps run that were pending when another one ended the
+        command: bash would forget them, but let the next `wait` fail. Empty turns are tried until one comes back.
         """
         for _ in range(_ROUNDS):
             mark = secrets.token_hex(16)
-            process.send(_marking(mark))
+            process.send(b"\nbuiltin kill -%d $$\n" % SIGCONT + _marking(mark))
             turn = _Turn(mark.encode(), self._sandbox.limits, None, self._rest)
             self._rest = {"stdout": b"", "stderr": b""}
             if turn.done_within(process, _SETTLE_SECONDS):
@@ -121,10 +139,11 @@ class Shell:
         process = self._process
         assert process is not None
         mark = secrets.token_hex(16)
+        process.begin(limits.cpu_seconds)
         process.send(os.fsencode(f"{line}\n") + _marking(mark))
         turn = _Turn(mark.encode(), limits, on_output, self._rest)
         try:
-            ending = turn.follow(process)
+            ending = turn.follow(process, _stopping(process, mark))
         except BaseException:
             self.close()
             raise
@@ -190,14 +209,17 @@ class _Turn:
         for stream, data in rest.items():
             self._take(stream, data)
 
-    def follow(self, process: Process) -> Ending | None:
-        """Read until the marks have come; else how the shell ended. Raises InfraError."""
+    def follow(self, process: Process, stop: Iterator[float]) -> Ending | None:
+        """Read until the marks have come; else how the shell ended. Raises InfraError.
+
+        `stop` is taken up when a limit is reached: each step gives the seconds to wait for the marks before the next.
+        """
         deadline = self._started + self._limits.wall_seconds
-        stop = _stopping(process, self._started)
         while not all(marked.done for marked in self.marked.values()):
             now = monotonic()
-            if self._limit is None and (self._room < 0 or now >= deadline):
-                self._limit, deadline = "output" if self._room < 0 else "wall", now
+            if self._limit is None and (self._room < 0 or process.spent or now >= deadline):
+                self._limit = "output" if self._room < 0 else "cpu" if process.spent else "wall"
+                deadline = now
             if now >= deadline:
                 deadline = now + next(stop, _END_SECONDS)
             pieces = process.receive(deadline - now)
@@ -236,13 +258,16 @@ class _Turn:
         return Finished(ending.exit_code, stdout, stderr, usage, ending.signal)
 
 
-def _stopping(process: Process, started: float) -> Iterator[float]:
-    """Ever harder ways to end a command that began at `started`; gives the seconds to wait after each."""
-    process.interrupt()
+def _stopping(process: Process, mark: str) -> Iterator[float]:
+    """Ever harder ways to end the command before the mark; gives the seconds to wait after each."""
+    process.interrupt(SIGURG)
     yield _PATIENCE_SECONDS
-    for attempt in range(_ROUNDS):  # a loop may start the next before it can be interrupted
-        process.clear(monotonic() - started)
-        process.interrupt()
+    for attempt in range(_ROUNDS):
+        if attempt % 2:
+            process.clear(SIGINT)
+            process.send(b"\n" + _marking(mark))  # the empty line is for a SIGINT that comes late
+        else:
+            process.clear(SIGCONT)
         yield _ROUND_SECONDS * 2**attempt  # a busy machine needs longer
     process.kill()
 
