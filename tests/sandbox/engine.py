@@ -102,6 +102,23 @@ class Handler(BaseHTTPRequestHandler):
         self.server.containers[number]["running"] = True
         self.answer(204)
 
+    def attach(self, body, number):
+        """Standard input of the first process, with whose end that and its container end."""
+        container = self.server.containers[number]
+        self.upgrade()
+        with contextlib.suppress(OSError):
+            while self.rfile.read1(5000):
+                pass
+        if self.server.containers.pop(number, None):
+            end(container)
+            shutil.rmtree(container["folder"], ignore_errors=True)
+        self.close_connection = True
+
+    def upgrade(self):
+        self.connection.sendall(
+            b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        )
+
     def inspect(self, body, number):
         container = self.server.containers[number]
         self.answer(200, {"Id": number, "State": {"Running": container["running"], "OOMKilled": container["oom"]}})
@@ -152,9 +169,7 @@ class Handler(BaseHTTPRequestHandler):
             child.communicate()
             execution["code"] = child.returncode
             return self.answer(200)
-        self.connection.sendall(
-            b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-        )
+        self.upgrade()
         lock = threading.Lock()
 
         def pump(kind, pipe):
@@ -201,6 +216,7 @@ ROUTES = [
     ("GET", "/version", "version"),
     ("POST", "/containers/create", "create"),
     ("POST", "/containers/([0-9a-f]+)/start", "start"),
+    ("POST", "/containers/([0-9a-f]+)/attach", "attach"),
     ("GET", "/containers/([0-9a-f]+)/json", "inspect"),
     ("DELETE", "/containers/([0-9a-f]+)", "remove"),
     ("POST", "/containers/([0-9a-f]+)/exec", "execute"),

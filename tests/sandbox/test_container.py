@@ -1,14 +1,17 @@
 """The container backend against a fake engine that speaks the API, and against a real one where there is one."""
 
 import platform
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from opencwm.sandbox import Finished, InfraError, LimitReached, Limits, Mount, _relay, open_sandbox, seccomp
-from opencwm.sandbox._engine import Engine, Frames
+from opencwm.sandbox._engine import Engine, Frames, Refused
 from opencwm.sandbox.container import ContainerSandbox, find, specification
 from opencwm.sandbox.doctor import examine
 
@@ -151,6 +154,17 @@ def test_a_python_that_cannot_run_the_warden_is_told(server, monkeypatch):
             box.exec(["true"])
 
 
+def test_a_container_ends_with_the_process_that_opened_it(server):
+    left = (
+        "from opencwm.sandbox import open_sandbox; import os\nbox = open_sandbox('container'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", left]).returncode == -9
+    deadline = time.monotonic() + 20
+    while server.containers:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_an_image_that_is_not_there(server):
     with pytest.raises(InfraError, match=r"docker pull nothing:latest"):
         ContainerSandbox(image="nothing:latest")
@@ -220,6 +234,13 @@ def test_a_real_engine(real):
     real.write("f", b"1")
     with real.fork() as twin:
         assert twin.read("f") == real.read("f") == b"1"
+    left = "from opencwm.sandbox import open_sandbox; import os\nbox = open_sandbox('container'); print(box._id, flush=True); os.kill(os.getpid(), 9)"
+    identity = subprocess.run([sys.executable, "-c", left], capture_output=True, text=True).stdout.strip()
+    deadline = time.monotonic() + 30
+    with pytest.raises(Refused):
+        while time.monotonic() < deadline:
+            real._engine.request("GET", f"/containers/{identity}/json")
+            time.sleep(0.2)
     process = real.spawn(["sleep", "60"])
     real.close()
     while process.receive(5) is not None:

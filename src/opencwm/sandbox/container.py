@@ -1,12 +1,14 @@
 """The container backend: any engine that speaks Docker's API over a unix socket (docker, podman).
 
 A container per sandbox: read-only root, no network, no capabilities, no new privileges, bounded memory and processes,
-and everything that can be written in memory. It ends by itself when its lifetime is over, and is removed by the
-engine. Where the image has Python 3.9 or newer, each command runs under the same warden as in the other backends
-(`_relay.py`), with the same limits and results. Elsewhere a shell starts it, and what the API cannot tell is not known:
-a command that a signal N killed (its exit code is 128 + N), what it used, and what it leaves running, which lives as
-long as the sandbox; limits of memory, processes, files and disk are then the sandbox's; those of processor time and
-file size hold for each process of a command.
+and everything that can be written in memory. It ends by itself when its lifetime is over, or a few seconds after this
+process has died, and is removed by the engine.
+
+Where the image has Python 3.9 or newer, each command runs under the same warden as in the other backends (`_relay.py`),
+with the same limits and results. Elsewhere a shell starts it, and what the API cannot tell is not known: a command that
+a signal N killed (its exit code is 128 + N), what it used, and what it leaves running, which lives as long as the
+sandbox; limits of memory, processes, files and disk are then the sandbox's; those of processor time and file size hold
+for each process of a command.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import math
 import os
 import resource
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import monotonic
@@ -33,8 +36,16 @@ _USER = "1000:1000"
 # The first line of standard error is the command's own pid, by which it can be signalled. POSIX counts files in
 # blocks of 512 bytes; a soft limit alone gives SIGXCPU, which tells what happened.
 _SHIM = 'ulimit -S -t "$1"; ulimit -f "$2"; shift 2; echo "$$" >&2; exec "$@"'
-# The first process: nothing inside can kill it, it buries orphans, and it ends when the lifetime is over.
-_HOLDER = 'end=$(($(date +%s) + $1)); while [ "$(date +%s)" -lt "$end" ]; do sleep 5 & wait; done'
+# The first process: nothing inside can kill it, it buries orphans, and it ends when the lifetime is over, or when
+# whoever holds the other end of its standard input is gone (then cat ends well; that it was killed is no reason).
+_HOLDER = """
+exec 3<&0; cat <&3 >/dev/null & input=$!
+end=$(($(date +%s) + $1))
+while [ "$(date +%s)" -lt "$end" ]; do
+  sleep 5 & wait $!
+  kill -0 $input 2>/dev/null || { wait $input && exit; }
+done
+"""
 _TRY_PYTHON = ("python3", "-I", "-S", "-c", "import sys; sys.exit(sys.version_info < (3, 9))")
 _TRY_SECONDS = 30.0
 _OWN_PROCESSES = 16  # beside those that the limit is about
@@ -70,6 +81,7 @@ class ContainerSandbox(Sandbox):
         self._engine = engine or find()
         self._ends = monotonic() + limits.lifetime_seconds
         self._closed = False
+        self._hold: socket.socket | None = None
         environment = {"HOME": HOME, "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         body = specification(limits, mounts, network, environment | dict(env or {}), image)
         self._warded = self._engine.has_python.get(image, True)
@@ -98,6 +110,8 @@ class ContainerSandbox(Sandbox):
             body["HostConfig"]["Tmpfs"] = _tmpfs(self.limits, inodes=False)
             self._id = self._create(body)
         try:
+            # Its standard input ends with this process.
+            self._hold, _ = self._engine.attach(f"/containers/{self._id}/attach?stream=1&stdin=1", {})
             self._engine.request("POST", f"/containers/{self._id}/start")
         except BaseException:
             self._remove()
@@ -209,6 +223,8 @@ class ContainerSandbox(Sandbox):
     def _remove(self) -> None:
         with contextlib.suppress(Refused):  # it has ended by itself, and was removed
             self._engine.request("DELETE", f"/containers/{self._id}", force="true")
+        if self._hold is not None:
+            self._hold.close()
 
     def _starved(self) -> bool:
         state = self._engine.request("GET", f"/containers/{self._id}/json").get("State", {})
@@ -255,6 +271,9 @@ def specification(
         "Image": image,
         "Cmd": ["sh", "-c", _HOLDER, "sh", str(math.ceil(limits.lifetime_seconds))],
         "Env": [f"{name}={value}" for name, value in env.items()],
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
         "User": _USER,
         "WorkingDir": HOME,
         "Hostname": "sandbox",
