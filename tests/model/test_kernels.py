@@ -66,6 +66,30 @@ def test_fused_and_plain_passes_agree() -> None:
             torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-4 * float(plain.detach().abs().max()))
 
 
+def test_wanted_tokens_alone_give_what_all_give() -> None:
+    model = Transformer(preset("tiny", vocab_size=50, layers=2), seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.empty_like(parameter).normal_(0, 0.1, generator=torch.Generator().manual_seed(7)))
+    tokens = torch.randint(0, 50, (2, 40), generator=torch.Generator().manual_seed(8))
+    documents = torch.tensor([[0] * 25 + [1] * 10 + [-1] * 5, [0] * 1 + [1] * 2 + [2] * 37])
+    for places in (torch.tensor([3, 4, 30, 41, 79]), torch.tensor([], dtype=torch.int64)):
+        whole = model.hidden(tokens, documents_BT=documents).flatten(0, 1)[places]
+        found = model.hidden(tokens, documents_BT=documents, places_N=places)
+        model.fusible = False
+        plain = model.hidden(tokens, documents_BT=documents, places_N=places)
+        model.fusible = True
+        torch.testing.assert_close(found, whole)
+        torch.testing.assert_close(plain, whole, rtol=1e-4, atol=1e-4)
+        parameters = list(model.parameters())
+        for one, other in zip(
+            torch.autograd.grad(found.square().sum(), parameters),
+            torch.autograd.grad(whole.square().sum(), parameters),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
 def test_mixed_precision_keeps_the_gradient_s_direction() -> None:
     model = Transformer(preset("tiny", vocab_size=50, layers=2), seed=1)
     tokens = torch.randint(0, 50, (2, 40), generator=torch.Generator().manual_seed(8))

@@ -55,6 +55,9 @@ class Layout:
     """Lengths of the documents, in order, where attention goes document by document; they add up to N."""
     fused: bool = False
     """Whether the steps of `kernels` are used."""
+    places_N: Tensor | None = None
+    """In the last layer, the tokens (among all rows', one after another) of which anything is wanted: what follows its
+    attention is computed for these alone."""
 
 
 def mask(tokens: int, window: int | None, documents_BT: Tensor | None, like: Tensor, backend: Backend = "auto") -> Mask:
