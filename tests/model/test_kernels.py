@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -42,9 +44,9 @@ def test_rotated_heads_gradients() -> None:
     cos, sin = drawn(5, 4).detach(), drawn(5, 4).detach()
     tables = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
     assert torch.autograd.gradcheck(
-        lambda x, w: kernels.rotated_heads(x, *tables, w, 1e-5, 3), (drawn(5, 4, 8), drawn(3, 8))
+        lambda x, w: kernels.rotated_heads(x, *tables, w, 1e-5, 3), (drawn(5, 5, 8), drawn(4, 8))
     )
-    assert torch.autograd.gradcheck(lambda x: kernels.rotated_heads(x, *tables, None, 0.0, 3), (drawn(5, 4, 8),))
+    assert torch.autograd.gradcheck(lambda x: kernels.rotated_heads(x, *tables, None, 0.0, 3), (drawn(5, 5, 8),))
 
 
 def test_fused_and_plain_passes_agree() -> None:
@@ -114,3 +116,73 @@ def test_compilation_falls_back_to_plain_layers() -> None:
     tokens, documents = torch.arange(20)[None], torch.tensor([[0] * 8 + [1] * 12])
     compiled = torch.compile(model, backend="eager")
     torch.testing.assert_close(compiled(tokens, documents_BT=documents), model(tokens, documents_BT=documents))
+
+
+Step = Callable[[torch.dtype], tuple[Callable[..., Tensor | tuple[Tensor, ...]], tuple[Tensor, ...]]]
+
+
+def _norm(dtype: torch.dtype) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    return (lambda x, w: kernels.rms_norm(x, w, 1e-5)), (drawn(3, 70, 96).float(), drawn(96).float())
+
+
+def _gates(dtype: torch.dtype) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    return kernels.swiglu, ((4 * drawn(2, 101, 96)).to(dtype),)
+
+
+def _taps(dtype: torch.dtype) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    starts = [0, 1, 4, 50, 160]
+    start_of = [max(start for start in starts if start <= token) for token in range(210)]
+    borders = tuple(torch.tensor([t for t in range(210) if t - shift < start_of[t]]) for shift in (1, 2, 3))
+    return (lambda x, w: kernels.causal_convolution(x, w, borders)), (drawn(210, 48).float(), drawn(4, 48).float())
+
+
+def _heads(dtype: torch.dtype) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    cos, sin = drawn(150, 16).detach().float(), drawn(150, 16).detach().float()
+    tables = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    given = drawn(150, 10, 32).to(dtype), drawn(8, 32).float()
+    return (lambda x, w: kernels.rotated_heads(x, *tables, w, 1e-5, 6)), given
+
+
+def _bare_heads(dtype: torch.dtype) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    cos, sin = drawn(150, 64).detach().float(), drawn(150, 64).detach().float()
+    return (lambda x: kernels.rotated_heads(x, cos, sin, None, 1e-5, 3)), (drawn(150, 5, 64).to(dtype),)
+
+
+@pytest.mark.skipif(not kernels.IN_C, reason="the steps in C need a CPU with AVX-512")
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("step", [_norm, _gates, _taps, _heads, _bare_heads])
+def test_the_steps_in_c_are_those_of_pytorch(
+    step: Step, dtype: torch.dtype, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opencwm.model import _steps
+
+    run, drawn_inputs = step(dtype)
+    inputs = [x.detach().requires_grad_() for x in drawn_inputs]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    called: list[str] = []
+
+    def counted(name: str) -> Callable[..., None]:
+        real = getattr(_steps, name)
+
+        def call(*given: float) -> None:
+            called.append(name)
+            real(*given)
+
+        return call
+
+    for name in ("rms_norm", "swiglu", "convolution", "rotated_heads"):
+        monkeypatch.setattr(_steps, name, counted(name))
+    found: list[tuple[Tensor, ...]] = []
+    for in_c in (True, False):
+        monkeypatch.setattr(kernels, "IN_C", in_c)
+        result = run(*inputs)
+        outputs = result if isinstance(result, tuple) else (result,)
+        generator = torch.Generator().manual_seed(5)
+        grads = [torch.randn(y.shape, generator=generator).to(y.dtype) for y in outputs]
+        found.append((*outputs, *torch.autograd.grad(outputs, inputs, grads)))
+    assert len(called) == 2  # forward and backward, in C
+    for ours, plain in zip(*found, strict=True):
+        assert ours.dtype == plain.dtype and ours.shape == plain.shape
+        near = 2e-5 if plain.dtype == torch.float32 and dtype == torch.float32 else 2e-2
+        torch.testing.assert_close(ours, plain, rtol=near, atol=near * float(plain.detach().abs().max()))

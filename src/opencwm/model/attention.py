@@ -146,16 +146,15 @@ class Attention(nn.Module):
                 weight_JD = self.share(weight_JD)
         if layout.fused:
             qkv_NHD, cos_ND, sin_ND = (x.flatten(0, 1) for x in (qkv_BTHD, layout.cos_BTD, layout.sin_BTD))
-            qk_NJD, v_NKD = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, turned)
-            qk_BTJD = qk_NJD.view(*qkv_BTHD.shape[:2], turned, -1)
-            v_BTKD = v_NKD.view(*qkv_BTHD.shape[:2], self.kv_heads, -1)
-        else:
-            qk_BTJD, v_BTKD = qkv_BTHD[:, :, :turned], qkv_BTHD[:, :, turned:]
-            if weight_JD is not None:
-                # Under mixed precision the weights are wider than the products: normalise in their precision.
-                unit_BTJD = F.rms_norm(qk_BTJD.to(weight_JD.dtype), (self.head_dim,), eps=self.eps)
-                qk_BTJD = unit_BTJD * weight_JD
-            qk_BTJD = rotate(qk_BTJD, layout.cos_BTD, layout.sin_BTD)
+            turned_heads = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, self.heads)
+            q_BTHD, k_BTKD, v_BTKD = (x.view(*qkv_BTHD.shape[:2], -1, self.head_dim) for x in turned_heads)
+            return q_BTHD, k_BTKD, v_BTKD
+        qk_BTJD, v_BTKD = qkv_BTHD[:, :, :turned], qkv_BTHD[:, :, turned:]
+        if weight_JD is not None:
+            # Under mixed precision the weights are wider than the products: normalise in their precision.
+            unit_BTJD = F.rms_norm(qk_BTJD.to(weight_JD.dtype), (self.head_dim,), eps=self.eps)
+            qk_BTJD = unit_BTJD * weight_JD
+        qk_BTJD = rotate(qk_BTJD, layout.cos_BTD, layout.sin_BTD)
         return qk_BTJD[:, :, : self.heads], qk_BTJD[:, :, self.heads :], v_BTKD
 
 

@@ -160,7 +160,8 @@ class Transformer(nn.Module):
 
         `documents_BT`: document number per token, -1 for padding. `positions_BT`: positions for the rotation; by
         default they count from each document's start. `global_window`: tokens that global layers see, all by default.
-        `places_N`: tokens among the B * T of all rows, each once; not where rows are divided among processes. Raises ValueError for a context over `max_positions`.
+        `places_N`: tokens among the B * T of all rows, each once; not where rows are divided among processes.
+        Raises ValueError for a context over `max_positions`.
         """
         tokens = tokens_BT.shape[1]
         if documents_BT is None and positions_BT is None and tokens > self.config.max_positions:
