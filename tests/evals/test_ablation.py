@@ -1,18 +1,22 @@
 """The ablation: equal training for every arm, intervals over seeds, arms without data left out, runs not done twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from opencwm.config import ConfigError, load
 from opencwm.evals import ablation
-from opencwm.evals.ablation import AblationConfig, ablate, arm_config, draw, interval, missing
+from opencwm.evals.ablation import AblationConfig, ablate, arm_config, draw, held_out_figures, interval, missing
+from opencwm.train.meter import read_log
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
 seeds = [0, 1]
 frames_limit = 2
+run_tokens = 64
+frame_tokens = 24
 [arms.none]
 shares = { code = 1.0 }
 [arms.traces]
@@ -64,11 +68,20 @@ def test_arms_are_trained_measured_and_compared(config: AblationConfig, monkeypa
     assert len(losses["none"]) == len(losses["traces"]) == 2
     assert max(losses["traces"]) < min(losses["none"])  # who has seen runs predicts them better
     assert losses["none"][0] != losses["none"][1]
+    logs = [read_log(config.folder / f"none-{seed}")[-1] for seed in (0, 1)]
+    counts = [[source["tokens"] for source in log["held_out_sources"].values()] for log in logs]
+    assert counts[0] == counts[1] and sum(counts[0]) > 100  # measured on the same programs
+    assert losses["none"][0] == pytest.approx(logs[0]["held_out_loss"])  # one kind: the loss over all held-out tokens
     assert all(0 <= share <= 1 for arm in result.figures.values() for share in arm["next frames"])
     table = result.table()
     assert "runs, loss" in table and "±" in table and "published, 8B" in table and "73.9 %" in table
-    monkeypatch.setattr("opencwm.train.loop.train", lambda *_: pytest.fail("what is done is not done again"))
-    assert ablate(config).figures == result.figures
+    assert "given up: a run after 64 tokens, a frame after 24." in table
+    with monkeypatch.context() as patched:
+        patched.setattr("opencwm.train.loop.train", lambda *_, **__: pytest.fail("what is done is not done again"))
+        assert ablate(config).figures == result.figures
+    other = ablate(replace(config, frames_limit=3))  # trained already, but measured on something else
+    assert other.figures["none"]["runs, loss"] == result.figures["none"]["runs, loss"]
+    assert other.figures["traces"]["next frames"] != result.figures["traces"]["next frames"]
     pytest.importorskip("matplotlib")
     draw(result, config.folder / "plot.png")
     assert (config.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
@@ -80,6 +93,13 @@ def test_arms_differ_in_their_shares_alone(config: AblationConfig, tmp_path: Pat
     assert (none.run, none.optimiser, none.model) == (traces.run, traces.optimiser, traces.model)
     assert none.data.held_out == traces.data.held_out and none.data.seed == traces.data.seed == 1
     assert missing(config, config.arms["none"]) == ""
+
+
+def test_a_source_counts_by_its_tokens() -> None:
+    values = {"loss": 1.0, "accuracy": 0.5, "tokens": 300.0}, {"loss": 5.0, "accuracy": 0.1, "tokens": 100.0}
+    found = held_out_figures({"runs/a": values[0], "runs/b": values[1], "pulls": values[1]})
+    assert found["runs, loss"] == pytest.approx(2.0) and found["runs, tokens right"] == pytest.approx(0.4)
+    assert found["pulls, loss"] == 5.0
 
 
 def test_intervals_are_student_s() -> None:

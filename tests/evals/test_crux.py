@@ -9,6 +9,7 @@ import pytest
 from opencwm.evals.crux import evaluate, load, same_text, same_value
 from opencwm.trace.frames import Outcome
 from opencwm.world.interpreter import InterpreterWorld
+from opencwm.world.local import SHIPPED, LocalWorld
 from opencwm.world.protocol import WorldError
 
 CRUXEVAL = Path(__file__).parents[2].parent / "shared/data/cruxeval/cruxeval_dev.jsonl"
@@ -123,3 +124,13 @@ def test_the_development_half_loads_and_the_interpreter_agrees() -> None:
     report = evaluate(CRUXEVAL, limit=12, world=InterpreterWorld())
     assert report["strict"].value == report["assert"].value == 1.0
     json.dumps(report.to_json())
+
+
+@pytest.mark.skipif(not (SHIPPED / "config.json").exists(), reason="the shipped weights are absent")
+def test_a_run_of_too_many_tokens_is_cut_off(data: Path) -> None:
+    world = LocalWorld.load()
+    whole, cut = (evaluate(data, world=world, most_tokens=tokens) for tokens in (None, 10))
+    assert whole["truncated"].value == 0 and cut["truncated"].value == 1
+    assert cut["malformed"].value == 0  # a limit of ours, no fault of the run
+    tokens = cut["tokens per run"].value
+    assert tokens is not None and 10 <= tokens < (whole["tokens per run"].value or 0)

@@ -13,6 +13,7 @@ from opencwm.evals import ladder as rungs
 from opencwm.evals.ladder import LadderConfig, Measured, ladder, nats_of, table
 from opencwm.model.config import preset
 from opencwm.model.transformer import Transformer
+from opencwm.train.run import build_model
 from opencwm.train.text import open_tokens
 
 ROOT = Path(__file__).parents[2]
@@ -95,3 +96,13 @@ def test_the_ladder_of_the_recipe_can_be_read() -> None:
     for name, arm in config.arms.items():
         changed = load(LadderConfig, ROOT / "configs/ladder.toml", [f"base.{value}" for value in arm.set])
         assert (changed.base != config.base) == (name != "base"), name
+
+
+@pytest.mark.parametrize("name", ["scaling", "links"])
+def test_the_other_ladders_can_be_read_and_built(name: str) -> None:
+    path = ROOT / f"configs/{name}.toml"
+    config = load(LadderConfig, path)
+    for arm in config.arms.values():
+        changed = load(LadderConfig, path, [f"base.{value}" for value in arm.set])
+        with torch.device("meta"):
+            assert build_model(changed.base.model).config.parameter_count() > 50_000

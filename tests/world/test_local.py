@@ -39,6 +39,21 @@ def small_world(seed: int = 0, *, max_tokens: int = 512) -> LocalWorld:
     return LocalWorld(Transformer(config, seed=seed), name="random", max_tokens=max_tokens)
 
 
+def test_a_frame_that_does_not_end_is_given_up() -> None:
+    program = write(random.Random(0))
+    trace = record(program, steps=True)
+    world = small_world()
+    patient, whole = world.next_frames(program, trace), collect(world.run(program), limit=8)[0]
+    world.patience = 2
+    found = world.next_frames(program, trace)
+    given_up = [(quick, slow) for quick, slow in zip(found, patient, strict=True) if quick.frame.line == 0]
+    assert given_up and any(slow.frame.line for _, slow in given_up)  # and what was waited for is there
+    run = world.run(program)
+    short = collect(run)[0]
+    assert short.frames[:8] == whole.frames[: len(short.frames)]
+    assert short.outcome.reason == "a frame of more than 2 tokens"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_a_model_predicts_is_a_trace(seed: int) -> None:
     program = write(random.Random(seed))

@@ -4,7 +4,9 @@ Notable choices:
 - An arm is a set of shares; steps, batches, model and held-out data are the same in all. What an arm lacks in one kind,
   it has more of the others: all see as many tokens.
 - A figure of an arm is the mean over seeds (initial weights and data order) with Student's 95 % interval. The published
-  table (CWM, 8B, one run per arm) has none.
+  table (CWM, 8B, one run per arm) has none. What all are measured on is the same for every seed.
+- A loss is over all held-out tokens of its kind together; next frames are over all frames of their programs.
+- A model that has seen no runs ends neither values nor frames: a budget of tokens bounds what is waited for.
 - An arm whose files are absent is told and left out. Runs that are done are not done again.
 """
 
@@ -20,7 +22,9 @@ from pathlib import Path
 from opencwm.config import ConfigError
 from opencwm.train.data import DataError
 from opencwm.train.files import ShardError, find
+from opencwm.train.run import identity
 from opencwm.train.settings import TrainConfig
+from opencwm.train.streams import open_held_out
 
 PUBLISHED = {
     "none": {"crux output": 0.454, "crux input": 0.441, "pulls, loss": 0.64, "agents, loss": 0.39},
@@ -48,7 +52,8 @@ class Arm:
 class AblationConfig:
     """`base`: the training of every arm. `crux`: a file in CRUXEval's layout to predict outputs and inputs of, of which
     `crux_limit` programs are taken; None leaves it out. `frames_limit`: held-out programs of which every next frame is
-    predicted, given those before it; 0 for none. `folder`: runs, results and the plot."""
+    predicted, given those before it; 0 for none. `run_tokens`, `frame_tokens`: those after which a predicted run, and a
+    frame of it that is not complete, are given up. `folder`: runs, results and the plot."""
 
     base: TrainConfig = field(default_factory=TrainConfig)
     arms: dict[str, Arm] = field(default_factory=dict)
@@ -56,6 +61,8 @@ class AblationConfig:
     crux: Path | None = None
     crux_limit: int = 40
     frames_limit: int = 40
+    run_tokens: int = 512
+    frame_tokens: int = 128
     folder: Path = Path("runs/out/ablation")
 
     def __post_init__(self) -> None:
@@ -65,6 +72,32 @@ class AblationConfig:
                 raise ValueError(f"arms.{name}: base.data.sources has no {sorted(unknown)[0]}")
         if not self.arms or not self.seeds:
             raise ValueError("give at least one arm and one seed")
+        if min(self.run_tokens, self.frame_tokens) < 1:
+            raise ValueError("run_tokens and frame_tokens must be at least 1")
+
+    def items(self) -> dict[str, object]:
+        """What a run's figures are of, besides its training."""
+        crux = {"crux": self.crux.name, "crux_limit": self.crux_limit} if self.crux is not None else {}
+        budget = {"run_tokens": self.run_tokens, "frame_tokens": self.frame_tokens}
+        return {"held_out": self.base.run.eval_programs, "frames": self.frames_limit, **crux, **budget}
+
+    def about(self) -> list[str]:
+        """What the figures are of, in sentences."""
+        run = self.base.run
+        told = [
+            f"{len(self.seeds)} seeds of initial weights and data order, {run.steps} steps of {run.tokens_per_batch:,} "
+            f"tokens; means, and halves of Student's 95 % intervals over seeds; all measured on the same items.",
+            f"loss: nats per predicted token of {run.eval_programs} held-out items.",
+        ]
+        if self.frames_limit:
+            told.append(f"next frames: all of {self.frames_limit} held-out programs, each with its true past.")
+        if self.crux is not None:
+            told.append(
+                f"crux: the first {self.crux_limit} programs of {self.crux.name}, one greedy run or answer each."
+            )
+        if self.frames_limit or self.crux is not None:
+            told.append(f"given up: a run after {self.run_tokens:,} tokens, a frame after {self.frame_tokens:,}.")
+        return told
 
 
 @dataclass(frozen=True)
@@ -73,6 +106,7 @@ class Result:
 
     figures: dict[str, dict[str, list[float]]]
     absent: dict[str, str]
+    about: list[str] = field(default_factory=list)
 
     @property
     def metrics(self) -> list[str]:
@@ -80,7 +114,8 @@ class Result:
 
     def to_json(self) -> dict[str, object]:
         arms = {arm: {metric: interval(v) for metric, v in found.items()} for arm, found in self.figures.items()}
-        return {"arms": arms, "seeds": self.figures, "absent": self.absent, "published (8B)": PUBLISHED}
+        about = {"about": self.about, "absent": self.absent, "published (8B)": PUBLISHED}
+        return {"arms": arms, "seeds": self.figures, **about}
 
     def table(self) -> str:
         """Ours above, mean and half of the interval; the published table below."""
@@ -93,6 +128,7 @@ class Result:
         lines = [
             *aligned(ours),
             *(f"left out: {arm} ({why})" for arm, why in self.absent.items()),
+            *self.about,
             "",
             *aligned(theirs),
         ]
@@ -115,7 +151,7 @@ def ablate(config: AblationConfig, say: Callable[[str], None] = lambda text: Non
                 figures.setdefault(name, {}).setdefault(metric, []).append(value)
     if not figures:
         raise DataError("no arm has its data: see what was left out, and build it first")
-    result = Result(figures, absent)
+    result = Result(figures, absent, config.about())
     config.folder.mkdir(parents=True, exist_ok=True)
     (config.folder / "result.json").write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
     return result
@@ -140,37 +176,54 @@ def measured(config: AblationConfig, name: str, arm: Arm, seed: int) -> dict[str
 
     folder = config.folder / f"{name}-{seed}"
     done = folder / "figures.json"
+    run = arm_config(config.base, arm, seed, folder)
+    of = json.loads(json.dumps({"training": identity(run), "steps": run.run.steps, **config.items()}))
     if done.exists():
-        return {str(metric): float(value) for metric, value in json.loads(done.read_text(encoding="utf-8")).items()}
-    train(arm_config(config.base, arm, seed, folder))
-    figures: dict[str, float] = {}
+        kept = json.loads(done.read_text(encoding="utf-8"))
+        if kept["of"] == of:
+            return {str(metric): float(value) for metric, value in kept["figures"].items()}
+    progress = train(run, held_out_mixture=open_held_out(config.base.data))
+    if progress.step < run.run.steps:  # asked to stop; the same command goes on
+        raise KeyboardInterrupt
     held_out = [record for record in read_log(folder) if "held_out_sources" in record][-1]["held_out_sources"]
-    for top in dict.fromkeys(source.partition("/")[0] for source in held_out):
-        own = [values["loss"] for source, values in held_out.items() if source.partition("/")[0] == top]
-        figures[f"{top}, loss"] = statistics.fmean(own)
-    figures |= asked(config, folder)
-    done.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    figures = held_out_figures(held_out) | asked(config, folder)
+    done.write_text(json.dumps({"of": of, "figures": figures}) + "\n", encoding="utf-8")
     return figures
+
+
+def held_out_figures(sources: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Nats per token, and share of right tokens, by kind: the part of a source's name before the slash. A source counts
+    by its tokens."""
+    found: dict[str, float] = {}
+    for kind in dict.fromkeys(source.partition("/")[0] for source in sources):
+        own = [values for source, values in sources.items() if source.partition("/")[0] == kind]
+        tokens = sum(values["tokens"] for values in own)
+        for name, key in (("loss", "loss"), ("tokens right", "accuracy")):
+            found[f"{kind}, {name}"] = sum(values[key] * values["tokens"] for values in own) / tokens
+    return found
 
 
 def asked(config: AblationConfig, folder: Path) -> dict[str, float]:
     """What a run's last weights answer: outputs and inputs of CRUXEval's programs, and next frames."""
     from opencwm.evals import crux, crux_input, frames
-    from opencwm.evals.running import open_world
     from opencwm.train.run import export
+    from opencwm.world.local import LocalWorld
 
     weights, found = folder / "weights", dict[str, float]()
     if config.frames_limit or config.crux is not None:
         export(folder, weights, layout="opencwm")
+        world = LocalWorld.load(weights)
+        world.patience = config.frame_tokens
     if config.frames_limit:
-        world = open_world(weights)
         runs = frames.real_runs(None, limit=config.frames_limit)
         judged = [frame for run in runs for frame in frames.judged_frames(world, *run)]
         found["next frames"] = statistics.fmean(frame.right for frame in judged)
     if config.crux is not None:
-        for metric, module in (("crux output", crux), ("crux input", crux_input)):
-            value = module.evaluate(config.crux, limit=config.crux_limit, weights=weights).figures[0].value
-            found[metric] = value or 0.0
+        limit, tokens = config.crux_limit, config.run_tokens
+        outputs = crux.evaluate(config.crux, limit=limit, world=world, weights=weights, most_tokens=tokens)
+        found["crux output"] = outputs["strict"].value or 0.0
+        inputs = crux_input.evaluate(config.crux, limit=limit, weights=weights)
+        found["crux input"] = inputs["right by running"].value or 0.0
     return found
 
 

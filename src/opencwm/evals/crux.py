@@ -27,7 +27,7 @@ from opencwm.world.voting import VotingWorld
 FIELDS = ("code", "input", "output")
 MOST_FRAMES = 256
 """Frames after which a predicted run is cut off; of CRUXEval's development half 399 of 400 real runs are shorter."""
-LIMITS_REACHED = ("frames", "bytes", "depth", "seconds", "memory", "processes", "exit")
+LIMITS_REACHED = ("frames", "tokens", "bytes", "depth", "seconds", "memory", "processes", "exit")
 """Reasons with which a run can properly be cut off; one that breaks off for another is malformed."""
 
 
@@ -110,12 +110,13 @@ def evaluate(
     limit: int | None = None,
     world: World | None = None,
     vote: int = 0,
+    most_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Predict every program of the file once and score it.
 
     `world` answers if given; else the local model of `weights` (None: the shipped one), with `vote` by the vote of so
-    many rollouts. Raises ValueError for a
+    many rollouts. `most_tokens`: those after which a run is cut off, besides `MOST_FRAMES`. Raises ValueError for a
     malformed file, and WorldError if the world can answer nothing at all.
     """
     items = load(path, limit=limit)
@@ -125,11 +126,11 @@ def evaluate(
         world = VotingWorld(world, vote, most_frames=MOST_FRAMES)
     answers: list[Answer] = []
     for item in items:
-        answers.append(Answer(item, run_free(world, item.program, limit=MOST_FRAMES)))
+        answers.append(Answer(item, run_free(world, item.program, limit=MOST_FRAMES, tokens=most_tokens)))
         if progress:
             progress(len(answers), len(items))
     check_alive([answer.run for answer in answers])
-    report = Report("crux", describe(world, weights, data=Path(path).name, limit=limit))
+    report = Report("crux", describe(world, weights, data=Path(path).name, limit=limit, most_tokens=most_tokens))
     _score(report, answers)
     if isinstance(world, VotingWorld):
         for what in ("vote", "cut off", "contradict themselves"):

@@ -22,11 +22,12 @@ class FreeRun:
     error: WorldError | None = None
 
 
-def run_free(world: World, program: Program, *, limit: int) -> FreeRun:
-    """Predict a run, at most `limit` frames. What the world raises ends it, with outcome `truncated`."""
+def run_free(world: World, program: Program, *, limit: int, tokens: int | None = None) -> FreeRun:
+    """Predict a run, at most `limit` frames, or until it has taken `tokens` tokens where it counts them. What the world
+    raises ends it, with outcome `truncated`."""
     started = time.perf_counter()
     frames: list[Frame] = []
-    outcome, python, tokens, failure = None, "", None, None
+    outcome, python, taken, failure = None, "", None, None
     try:
         run = world.run(program)
         python = run.python
@@ -34,12 +35,15 @@ def run_free(world: World, program: Program, *, limit: int) -> FreeRun:
             frames.append(prediction.frame)
             if len(frames) >= limit:
                 break
-        outcome = run.outcome or Outcome("truncated", "frames")
-        tokens = getattr(run, "tokens", None)
+            if tokens is not None and getattr(run, "tokens", 0) >= tokens and run.outcome is None:
+                outcome = Outcome("truncated", "tokens")
+                break
+        outcome = outcome or run.outcome or Outcome("truncated", "frames")
+        taken = getattr(run, "tokens", None)
     except WorldError as error:
         outcome, failure = Outcome("truncated", str(error)), error
     trace = Trace(program.context, program.entry_line, tuple(frames), outcome, python)
-    return FreeRun(trace, time.perf_counter() - started, tokens, failure)
+    return FreeRun(trace, time.perf_counter() - started, taken, failure)
 
 
 def check_alive(runs: Sequence[FreeRun]) -> None:

@@ -13,7 +13,6 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")
 
-#include "_exponential.h"
 #include "_products.h"
 #include "_team.h"
 
@@ -48,22 +47,6 @@ typedef struct {
     uint32_t *words;
     int64_t scores_each;
 } Step;
-
-/* Numbers of the cache's type. */
-static inline __m512 load(int64_t kind, const char *from, int64_t at, __mmask16 mask)
-{
-    if (kind == FLOAT32)
-        return _mm512_maskz_loadu_ps(mask, (const float *)from + at);
-    return from_bfloat16(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)from + at));
-}
-
-static inline void store(int64_t kind, char *to, int64_t at, __mmask16 mask, __m512 value)
-{
-    if (kind == FLOAT32)
-        _mm512_mask_storeu_ps((float *)to + at, mask, value);
-    else
-        _mm256_mask_storeu_epi16((uint16_t *)to + at, mask, (__m256i)_mm512_cvtneps_pbh(value));
-}
 
 #include "_attention.h"
 

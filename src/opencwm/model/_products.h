@@ -8,13 +8,12 @@ Panels come in fours (a tile), filled up with zeros. `compiled.py` writes this l
 int8 multiplies whole numbers: the inputs of a token are rounded to 255 steps of their largest magnitude and shifted to
 0 .. 255, which the instruction wants; what the shift adds is taken off by `base`. */
 
-#include <immintrin.h>
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
-enum { FLOAT32, BFLOAT16, INT8 };
-enum { LANES = 16, PANELS = 4, TILE = LANES * PANELS, MOST = 4 }; /* tokens at once: with 5 GCC runs out of registers */
+#include "_numbers.h"
+
+enum { PANELS = 4, TILE = LANES * PANELS, MOST = 4 }; /* tokens at once: with 5 GCC runs out of registers */
 
 typedef struct {
     int64_t kind, outputs, inputs, steps; /* steps: words per token */
@@ -22,17 +21,6 @@ typedef struct {
     const float *scales;   /* int8: one per output, filled up to whole tiles */
     const int32_t *base;   /* int8: -128 times the sum of an output's weights */
 } Matrix;
-
-static inline __m512 from_bfloat16(__m256i half)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-}
-
-/* The lanes of a register that the `left` numbers before the end of a row fill. */
-static inline __mmask16 lanes(int64_t left)
-{
-    return left <= 0 ? 0 : left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
-}
 
 /* One token's inputs as words; returns the scale of int8. */
 static float prepare(const Matrix *m, const float *x, uint32_t *words)

@@ -5,7 +5,7 @@
    once for all query heads that share them, the scores of some rows are held whole (so the softmax is one pass), and all
    five kinds of products go through one loop. Nothing above the diagonal is computed, but for the corner of a block.
 
-   `kernels.py` gives the addresses; strides are numbers of floats from one token to the next. Work is divided by span and
+   `kernels.py` gives the addresses; heads of a token lie side by side. Work is divided by span and
    key head, each of which writes its own places; the interpreter's lock is free meanwhile. */
 
 #define PY_SSIZE_T_CLEAN
@@ -13,9 +13,9 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,fma")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")
 
-#include "_exponential.h"
+#include "_numbers.h"
 #include "_team.h"
 
 #include <math.h>
@@ -23,15 +23,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES = 16, WIDE = 2 * LANES, ROWS = 8, BLOCK = 32 }; /* BLOCK: query rows whose scores are held at once */
+enum { WIDE = 2 * LANES, ROWS = 8, BLOCK = 32 }; /* BLOCK: query rows whose scores are held at once */
 
 typedef struct {
-    const float *query, *key, *value;
-    float *out, *logsum;                        /* (tokens, heads, head_dim) and (tokens, heads) */
+    const float *query, *key, *value;           /* (tokens, heads or kv_heads, head_dim) */
+    float *out, *logsum;                        /* as query, and (tokens, heads) */
     const float *grad_out;                      /* NULL: forward */
-    float *grad_query, *grad_key, *grad_value;  /* strides as query, key, value */
+    float *grad_query, *grad_key, *grad_value;
     const int64_t *ends;                        /* of the spans, in tokens */
-    int64_t spans, heads, kv_heads, head_dim, query_stride, value_stride, longest;
+    int64_t spans, heads, kv_heads, head_dim, stride, kv_stride, longest; /* strides: from token to token */
     char *scratch;
     size_t scratch_each;
     atomic_long next;
@@ -89,11 +89,6 @@ static void product(int64_t rows, int64_t columns, float *out, int64_t out_strid
     }
 }
 
-static inline __mmask16 lanes(int64_t left)
-{
-    return left >= LANES ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
-}
-
 static inline int64_t up(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 /* Keys (or values) of one head with the tokens of the span along a row, filled up with zeros. */
@@ -139,13 +134,13 @@ typedef struct { float *keys, *values, *weights, *grads; int64_t room; } Scratch
 
 static void forward_head(const Job *j, const Scratch *s, int64_t start, int64_t length, int64_t head, int64_t kv)
 {
-    int64_t width = j->head_dim, out_stride = j->heads * width;
-    const float *value = j->value + start * j->value_stride + kv * width;
+    int64_t width = j->head_dim, stride = j->stride;
+    const float *value = j->value + start * j->kv_stride + kv * width;
     for (int64_t first = 0; first < length; first += BLOCK) {
         int64_t count = length - first < BLOCK ? length - first : BLOCK;
-        const float *query = j->query + (start + first) * j->query_stride + head * width;
-        float *out = j->out + (start + first) * out_stride + head * width;
-        scores(query, j->query_stride, first, count, s->keys, s->room, width, s->weights);
+        const float *query = j->query + (start + first) * stride + head * width;
+        float *out = j->out + (start + first) * stride + head * width;
+        scores(query, j->stride, first, count, s->keys, s->room, width, s->weights);
         for (int64_t r = 0; r < count; r += ROWS) {
             int64_t group = count - r < ROWS ? count - r : ROWS, end = first + r + group;
             float sums[ROWS], largest;
@@ -153,11 +148,11 @@ static void forward_head(const Job *j, const Scratch *s, int64_t start, int64_t 
                 sums[i] = soften(s->weights + (r + i) * s->room, first + r + i + 1, up(end, LANES), j->scale, &largest);
                 j->logsum[(start + first + r + i) * j->heads + head] = largest + logf(sums[i]);
             }
-            product(group, width, out + r * out_stride, out_stride, s->weights + r * s->room, s->room, 1, value,
-                    j->value_stride, end, 0);
+            product(group, width, out + r * stride, stride, s->weights + r * s->room, s->room, 1, value,
+                    j->kv_stride, end, 0);
             for (int64_t i = 0; i < group; i++)
                 for (int64_t d = 0; d < width; d++)
-                    out[(r + i) * out_stride + d] /= sums[i];
+                    out[(r + i) * stride + d] /= sums[i];
         }
     }
 }
@@ -178,27 +173,27 @@ static void harden(float *row, float *grad, int64_t seen, int64_t end, float sca
 
 static void backward_head(const Job *j, const Scratch *s, int64_t start, int64_t length, int64_t head, int64_t kv)
 {
-    int64_t width = j->head_dim, out_stride = j->heads * width;
-    const float *key = j->key + start * j->query_stride + kv * width;
-    float *grad_key = j->grad_key + start * j->query_stride + kv * width;
-    float *grad_value = j->grad_value + start * j->value_stride + kv * width;
+    int64_t width = j->head_dim, stride = j->stride;
+    const float *key = j->key + start * j->kv_stride + kv * width;
+    float *grad_key = j->grad_key + start * j->kv_stride + kv * width;
+    float *grad_value = j->grad_value + start * j->kv_stride + kv * width;
     for (int64_t first = 0; first < length; first += BLOCK) {
         int64_t count = length - first < BLOCK ? length - first : BLOCK, end = first + count, edge = up(end, LANES);
-        int64_t at = (start + first) * j->query_stride + head * width;
-        const float *query = j->query + at, *out = j->out + (start + first) * out_stride + head * width;
-        const float *grad_out = j->grad_out + (start + first) * out_stride + head * width;
-        scores(query, j->query_stride, first, count, s->keys, s->room, width, s->weights);
-        scores(grad_out, out_stride, first, count, s->values, s->room, width, s->grads);
+        int64_t at = (start + first) * stride + head * width;
+        const float *query = j->query + at, *out = j->out + (start + first) * stride + head * width;
+        const float *grad_out = j->grad_out + (start + first) * stride + head * width;
+        scores(query, j->stride, first, count, s->keys, s->room, width, s->weights);
+        scores(grad_out, stride, first, count, s->values, s->room, width, s->grads);
         for (int64_t r = 0; r < count; r++) {
             float dot = 0;
             for (int64_t d = 0; d < width; d++)
-                dot += out[r * out_stride + d] * grad_out[r * out_stride + d];
+                dot += out[r * stride + d] * grad_out[r * stride + d];
             harden(s->weights + r * s->room, s->grads + r * s->room, first + r + 1, edge, j->scale,
                    j->logsum[(start + first + r) * j->heads + head], dot);
         }
-        product(count, width, j->grad_query + at, j->query_stride, s->grads, s->room, 1, key, j->query_stride, end, 0);
-        product(end, width, grad_key, j->query_stride, s->grads, 1, s->room, query, j->query_stride, count, 1);
-        product(end, width, grad_value, j->value_stride, s->weights, 1, s->room, grad_out, out_stride, count, 1);
+        product(count, width, j->grad_query + at, j->stride, s->grads, s->room, 1, key, j->kv_stride, end, 0);
+        product(end, width, grad_key, j->kv_stride, s->grads, 1, s->room, query, j->stride, count, 1);
+        product(end, width, grad_value, j->kv_stride, s->weights, 1, s->room, grad_out, stride, count, 1);
     }
 }
 
@@ -218,15 +213,15 @@ static void work(void *job, Member *me)
         int64_t start = span ? j->ends[span - 1] : 0, length = j->ends[span] - start, room = up(length, WIDE);
         Scratch s = {.keys = own, .values = own + width * room, .weights = own + 2 * width * room,
                      .grads = own + (2 * width + BLOCK) * room, .room = room};
-        transpose(j->key + start * j->query_stride + kv * width, j->query_stride, length, width, s.keys, room);
+        transpose(j->key + start * j->kv_stride + kv * width, j->kv_stride, length, width, s.keys, room);
         if (j->grad_out == NULL) {
             for (int64_t head = kv * group; head < (kv + 1) * group; head++)
                 forward_head(j, &s, start, length, head, kv);
             continue;
         }
-        transpose(j->value + start * j->value_stride + kv * width, j->value_stride, length, width, s.values, room);
-        clear(j->grad_key + start * j->query_stride + kv * width, j->query_stride, length, width);
-        clear(j->grad_value + start * j->value_stride + kv * width, j->value_stride, length, width);
+        transpose(j->value + start * j->kv_stride + kv * width, j->kv_stride, length, width, s.values, room);
+        clear(j->grad_key + start * j->kv_stride + kv * width, j->kv_stride, length, width);
+        clear(j->grad_value + start * j->kv_stride + kv * width, j->kv_stride, length, width);
         for (int64_t head = kv * group; head < (kv + 1) * group; head++)
             backward_head(j, &s, start, length, head, kv);
     }
@@ -242,17 +237,16 @@ static PyObject *attend(PyObject *self, PyObject *arguments)
 {
     unsigned long long query, key, value, out, logsum, grad_out, grad_query, grad_key, grad_value, ends;
     Job job = {0};
-    long long spans, heads, kv_heads, width, query_stride, value_stride;
+    long long spans, heads, kv_heads, width;
     int threads;
-    if (!PyArg_ParseTuple(arguments, "(KKKKK)(KKKK)KLLLLLLi", &query, &key, &value, &out, &logsum, &grad_out,
-                          &grad_query, &grad_key, &grad_value, &ends, &spans, &heads, &kv_heads, &width, &query_stride,
-                          &value_stride, &threads))
+    if (!PyArg_ParseTuple(arguments, "(KKKKK)(KKKK)KLLLLi", &query, &key, &value, &out, &logsum, &grad_out,
+                          &grad_query, &grad_key, &grad_value, &ends, &spans, &heads, &kv_heads, &width, &threads))
         return NULL;
     job.query = (void *)query, job.key = (void *)key, job.value = (void *)value;
     job.out = (void *)out, job.logsum = (void *)logsum, job.grad_out = (void *)grad_out;
     job.grad_query = (void *)grad_query, job.grad_key = (void *)grad_key, job.grad_value = (void *)grad_value;
     job.ends = (void *)ends, job.spans = spans, job.heads = heads, job.kv_heads = kv_heads, job.head_dim = width;
-    job.query_stride = query_stride, job.value_stride = value_stride;
+    job.stride = heads * width, job.kv_stride = kv_heads * width;
     job.scale = 1 / sqrtf((float)width);
     for (int64_t i = 0, start = 0; i < spans; start = job.ends[i++])
         job.longest = job.ends[i] - start > job.longest ? job.ends[i] - start : job.longest;

@@ -7,7 +7,5 @@ def attend(
     heads: int,
     kv_heads: int,
     head_dim: int,
-    query_stride: int,
-    value_stride: int,
     threads: int,
 ) -> None: ...

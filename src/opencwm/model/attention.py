@@ -55,6 +55,9 @@ class Layout:
     """Lengths of the documents, in order, where attention goes document by document; they add up to N."""
     fused: bool = False
     """Whether the steps of `kernels` are used."""
+    places_N: Tensor | None = None
+    """In the last layer, the tokens (among all rows', one after another) of which anything is wanted: what follows its
+    attention is computed for these alone."""
 
 
 def mask(tokens: int, window: int | None, documents_BT: Tensor | None, like: Tensor, backend: Backend = "auto") -> Mask:
@@ -121,11 +124,11 @@ class Attention(nn.Module):
     def forward(self, x_BTC: Tensor, layout: Layout) -> Tensor:
         batch, tokens, _ = x_BTC.shape
         qkv_BTHD = self.qkv(x_BTC).view(batch, tokens, -1, self.head_dim)
-        qk_BTJD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
-        if layout.spans and kernels.attends_spans(qk_BTJD):
-            y_NHD = kernels.span_attention(qk_BTJD.flatten(0, 1), v_BTKD.flatten(0, 1), layout.spans)
+        q_BTHD, k_BTKD, v_BTKD = self._turned_heads(qkv_BTHD, layout)
+        if layout.spans and kernels.attends_spans(q_BTHD):
+            q_NHD, k_NKD, v_NKD = (x.flatten(0, 1) for x in (q_BTHD, k_BTKD, v_BTKD))
+            y_NHD = kernels.span_attention(q_NHD, k_NKD, v_NKD, layout.spans)
             return self.out(y_NHD.view(batch, tokens, -1))  # type: ignore[no-any-return]
-        q_BTHD, k_BTKD = qk_BTJD[:, :, : self.heads], qk_BTJD[:, :, self.heads :]
         if self.gather is not None:
             k_BTKD, v_BTKD = self.gather(k_BTKD, v_BTKD)
         mixed = torch.is_autocast_enabled(x_BTC.device.type) and not layout.fused
@@ -137,7 +140,7 @@ class Attention(nn.Module):
                 y_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, layout.global_mask if self.is_global else layout.local_mask)
         return self.out(y_BTHD.reshape(batch, tokens, -1))  # type: ignore[no-any-return]
 
-    def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    def _turned_heads(self, qkv_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, normalised and rotated together, and values."""
         turned, weight_JD = self.heads + self.kv_heads, None
         if self.query_norm is not None and self.key_norm is not None:
@@ -147,17 +150,16 @@ class Attention(nn.Module):
                 weight_JD = self.share(weight_JD)
         if layout.fused:
             qkv_NHD, cos_ND, sin_ND = (x.flatten(0, 1) for x in (qkv_BTHD, layout.cos_BTD, layout.sin_BTD))
-            qk_NJD, v_NKD = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, turned)
-            qk_BTJD = qk_NJD.view(*qkv_BTHD.shape[:2], turned, -1)
-            v_BTKD = v_NKD.view(*qkv_BTHD.shape[:2], self.kv_heads, -1)
-        else:
-            qk_BTJD, v_BTKD = qkv_BTHD[:, :, :turned], qkv_BTHD[:, :, turned:]
-            if weight_JD is not None:
-                # Under mixed precision the weights are wider than the products: normalise in their precision.
-                unit_BTJD = F.rms_norm(qk_BTJD.to(weight_JD.dtype), (self.head_dim,), eps=self.eps)
-                qk_BTJD = unit_BTJD * weight_JD
-            qk_BTJD = rotate(qk_BTJD, layout.cos_BTD, layout.sin_BTD)
-        return qk_BTJD, v_BTKD
+            turned_heads = kernels.rotated_heads(qkv_NHD, cos_ND, sin_ND, weight_JD, self.eps, self.heads)
+            q_BTHD, k_BTKD, v_BTKD = (x.view(*qkv_BTHD.shape[:2], -1, self.head_dim) for x in turned_heads)
+            return q_BTHD, k_BTKD, v_BTKD
+        qk_BTJD, v_BTKD = qkv_BTHD[:, :, :turned], qkv_BTHD[:, :, turned:]
+        if weight_JD is not None:
+            # Under mixed precision the weights are wider than the products: normalise in their precision.
+            unit_BTJD = F.rms_norm(qk_BTJD.to(weight_JD.dtype), (self.head_dim,), eps=self.eps)
+            qk_BTJD = unit_BTJD * weight_JD
+        qk_BTJD = rotate(qk_BTJD, layout.cos_BTD, layout.sin_BTD)
+        return qk_BTJD[:, :, : self.heads], qk_BTJD[:, :, self.heads :], v_BTKD
 
 
 def attend_spans(q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, spans: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,8 @@
 """`Transformer`: CWM's decoder-only architecture (pre-norm RMSNorm, grouped-query attention, SwiGLU, rotary positions).
 
 Notable choices:
-- `hidden` and `logits` are separate, so that a loss can be computed in chunks of tokens.
+- `hidden` and `logits` are separate, so that a loss can be computed in chunks of tokens; a loss says which tokens it
+  wants, and half of the last layer is then computed for these alone.
 - This is the pass over whole rows, for training and scoring; `runner` decodes with the same weights.
 - Queries, keys and values come from one matrix, gate and up projections from another: fewer, larger products.
 - Packed rows: `documents_BT` numbers each token's document. A document is one contiguous run of its number in a row;
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +73,8 @@ class Layer(nn.Module):
         y_BTC = normalised(x_BTC, self.ffn_norm, layout)
         if self.ffn_conv is not None:
             y_BTC = self.ffn_conv(y_BTC, layout)
+        if layout.places_N is not None:  # then C is the width of N tokens
+            x_BTC, y_BTC = (z_BTC.flatten(0, 1).index_select(0, layout.places_N) for z_BTC in (x_BTC, y_BTC))
         return x_BTC + self.ffn(y_BTC, layout)  # type: ignore[no-any-return]
 
 
@@ -150,11 +154,13 @@ class Transformer(nn.Module):
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
         global_window: int | None = None,
+        places_N: Tensor | None = None,
     ) -> Tensor:
-        """Final hidden states, normalised, ready for `logits`: (B, T, C).
+        """Final hidden states, normalised, ready for `logits`: (B, T, C), or (N, C) of the tokens `places_N`.
 
         `documents_BT`: document number per token, -1 for padding. `positions_BT`: positions for the rotation; by
         default they count from each document's start. `global_window`: tokens that global layers see, all by default.
+        `places_N`: tokens among the B * T of all rows, each once; not where rows are divided among processes.
         Raises ValueError for a context over `max_positions`.
         """
         tokens = tokens_BT.shape[1]
@@ -168,9 +174,13 @@ class Transformer(nn.Module):
         if self.divide is not None:
             tokens_BT, layout = self.divide(tokens_BT, layout)
         x_BTC = self.embedding(tokens_BT)
-        for layer in self.layers:
+        early = fused and places_N is not None
+        for number, layer in enumerate(self.layers):
+            if early and number == len(self.layers) - 1:
+                layout = replace(layout, places_N=places_N)
             x_BTC = layer(x_BTC, layout)
-        return normalised(x_BTC, self.norm, layout)
+        x_BTC = normalised(x_BTC, self.norm, layout)
+        return x_BTC if early or places_N is None else x_BTC.flatten(0, 1).index_select(0, places_N)
 
     def _layout(
         self,

@@ -96,10 +96,14 @@ class Objective(nn.Module):
 
     def forward(self, piece: MicroBatch) -> tuple[Tensor, Tensor]:
         window = piece.global_window or None
-        hidden_BTC = self.model.hidden(piece.tokens_BT, documents_BT=piece.documents_BT, global_window=window)
         targets = (piece.places_N, piece.targets_N, piece.weights_N, piece.owners_N)
+        wanted_N = piece.places_N if self.divide is None else None
+        hidden = self.model.hidden(
+            piece.tokens_BT, documents_BT=piece.documents_BT, global_window=window, places_N=wanted_N
+        )
         places_N, targets_N, weights_N, owners_N = targets if self.divide is None else self.divide(piece)
-        logits_NV = self.model.logits(hidden_BTC.flatten(0, 1)[places_N]).float()
+        hidden_NC = hidden if wanted_N is not None else hidden.flatten(0, 1).index_select(0, places_N)
+        logits_NV = self.model.logits(hidden_NC).float()
         losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
         right_N = (logits_NV.detach().argmax(-1) == targets_N) * weights_N
         figures_U2 = torch.zeros(len(piece.origins), 2, device=losses_N.device)

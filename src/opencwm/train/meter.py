@@ -47,12 +47,20 @@ class PieceFigures:
 
 @dataclass(slots=True)
 class Figures:
-    """Loss (nats per predicted token) and share of right tokens, in all and by source: {name: (loss, right)}."""
+    """Loss (nats per predicted token) and share of right tokens, in all and by source: {name: (loss, right, tokens)}.
+
+    `tokens`: the sum of the weights of the predicted tokens.
+    """
 
     loss: float
     accuracy: float
     gradient_norm: float = 0.0
-    by_source: dict[str, tuple[float, float]] = field(default_factory=dict)
+    by_source: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def sources(self) -> dict[str, dict[str, float]]:
+        """By source, as logs have it."""
+        names = ("loss", "accuracy", "tokens")
+        return {name: dict(zip(names, values, strict=True)) for name, values in self.by_source.items()}
 
     @classmethod
     def gathered(
@@ -79,7 +87,7 @@ class Figures:
         for _, theirs in everyone:
             for name, sums in theirs.items():
                 total[name] = total.get(name, np.zeros(3)) + sums
-        by_source = {n: (t[0] / t[2], t[1] / t[2]) for n, t in sorted(total.items()) if t[2]}
+        by_source = {n: (float(t[0] / t[2]), float(t[1] / t[2]), float(t[2])) for n, t in sorted(total.items()) if t[2]}
         return cls(float(means[0]), float(means[1]), norms[-1], by_source)
 
 
@@ -169,7 +177,7 @@ class Meter:
             "learning_rate_factor": factor,
             "filled": self._filled / self._steps,
             "skipped": sum(skipped.values()),
-            "sources": {name: {"loss": loss, "accuracy": right} for name, (loss, right) in figures.by_source.items()},
+            "sources": figures.sources(),
         }
         self._log(behind.step, record)
         for why in skipped.keys() - self._skipped.keys():
@@ -188,8 +196,8 @@ class Meter:
 
     def evaluated(self, step: int, found: Figures) -> None:
         """Held-out loss (nats per predicted token) and accuracy."""
-        sources = {name: {"loss": loss, "accuracy": right} for name, (loss, right) in found.by_source.items()}
-        self._log(step, {"held_out_loss": found.loss, "held_out_accuracy": found.accuracy, "held_out_sources": sources})
+        all_of_it = {"held_out_loss": found.loss, "held_out_accuracy": found.accuracy}
+        self._log(step, {**all_of_it, "held_out_sources": found.sources()})
         self.say(f"step {step}/{self._run.steps}  held out: loss {found.loss:.4f}  right {found.accuracy:.2%}")
 
     def _reset(self) -> None:

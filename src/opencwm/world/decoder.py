@@ -39,7 +39,7 @@ def drawing(temperature: float, seed: int) -> Draw | None:
 
 
 class EndlessValue(RuntimeError):
-    """A value grew beyond `MAX_VALUE_TOKENS` and cannot legally end."""
+    """A value grew beyond `MAX_VALUE_TOKENS` and cannot legally end, or a frame beyond what its decoder waits for."""
 
 
 class Taker:
@@ -91,13 +91,23 @@ class Decoder(Taker):
     """A session and a constraint in step; `prompt` holds the tokens that both begin with.
 
     `forwards` counts the model's forward passes. `draw` picks one of several probabilities (None: the greatest).
+    `patience`: tokens after which `step` gives up a frame that is not complete (None: those of the context).
     """
 
     def __init__(
-        self, session: Session, constraint: Constraint, prompt: Sequence[int], *, draw: Draw | None = None
+        self,
+        session: Session,
+        constraint: Constraint,
+        prompt: Sequence[int],
+        *,
+        draw: Draw | None = None,
+        patience: int | None = None,
     ) -> None:
         super().__init__(constraint)
         self.draw = draw
+        self.patience = patience
+        self.of_frame = 0
+        """Tokens taken since a frame was completed."""
         self.session = session
         self.pending = list(prompt)
         self.forwards = 0
@@ -132,12 +142,15 @@ class Decoder(Taker):
 
     def take(self, token: int, chance: float, ending: float) -> list[Prediction]:
         predictions = super().take(token, chance, ending)
+        self.of_frame = 0 if predictions else self.of_frame + 1
         self.pending.append(token)
         self._logits_V = None
         return predictions
 
     def step(self) -> list[Prediction]:
-        """Choose and take one token."""
+        """Choose and take one token. Raises ContextFull and EndlessValue."""
+        if self.patience is not None and self.of_frame >= self.patience:
+            raise EndlessValue(f"a frame of more than {self.patience} tokens")
         return self.take(*self.choose())
 
 

@@ -42,7 +42,8 @@ _NONE = Prediction(Frame("exception", 0, "", 0, value="no frame within the model
 class LocalWorld:
     """Predicts runs with a model of `compact` tokens. `max_tokens` is the context that a run may fill.
 
-    `calibration`: what its probabilities are worth; None tells them as the model gives them.
+    `calibration`: what its probabilities are worth; None tells them as the model gives them. `patience`: tokens after
+    which a frame that is not complete is given up, for a model that may not know how to end one (None: the context's).
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LocalWorld:
         max_tokens: int = CONTEXT_TOKENS,
         python: str = "3.11",
         calibration: Calibration | None = None,
+        patience: int | None = None,
     ) -> None:
         if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
@@ -66,6 +68,7 @@ class LocalWorld:
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.python = python
         self.calibration = calibration
+        self.patience = patience
 
     @classmethod
     def load(cls, folder: Path | None = None, *, threads: int | None = 1) -> LocalWorld:
@@ -130,7 +133,7 @@ class LocalWorld:
         pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
         known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
         session.rewind(known)
-        return Decoder(session, constraint, ids[known:], draw=draw)
+        return Decoder(session, constraint, ids[known:], draw=draw, patience=self.patience)
 
     def next_frames(self, program: Runnable, trace: Trace) -> list[Prediction]:
         """For every frame of a true trace (recorded with steps), the frame predicted after the true ones before it.
@@ -287,6 +290,7 @@ def _follow(decoder: Decoder, chunk: Sequence[int]) -> Prediction:
     truth.settle()
     decoder.constraint = truth
     decoder.score = Score()
+    decoder.of_frame = 0
     decoder.session.rewind(min(decoder.session.length, border))
     decoder.session.feed(chunk)
     decoder.expect(logits_TV[len(chunk)])

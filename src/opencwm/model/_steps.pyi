@@ -1,0 +1,45 @@
+def available() -> bool: ...
+def swiglu(rows: int, width: int, kind: int, x: int, grad: int, out: int, threads: int) -> None: ...
+def rms_norm(
+    rows: int,
+    width: int,
+    x: int,
+    weight: int,
+    eps: float,
+    grad: int,
+    inverse: int,
+    out: int,
+    grad_weight: int,
+    threads: int,
+) -> None: ...
+def rotated_heads(
+    rows: int,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    kind: int,
+    x: int,
+    cos: int,
+    sin: int,
+    weight: int,
+    eps: float,
+    inverse: int,
+    q: int,
+    k: int,
+    v: int,
+    out: int,
+    grad_weight: int,
+    threads: int,
+) -> None: ...
+def convolution(
+    rows: int,
+    width: int,
+    taps: int,
+    x: int,
+    weight: int,
+    grad: int,
+    reach: int,
+    out: int,
+    grad_weight: int,
+    threads: int,
+) -> None: ...
