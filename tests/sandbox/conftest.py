@@ -36,7 +36,10 @@ def container_engine():
     return True
 
 
-@pytest.fixture(params=["bubblewrap", "process", *(["container"] if container_engine() else [])])
+WALLED = ["bubblewrap", *(["container"] if container_engine() else [])]
+
+
+@pytest.fixture(params=[*WALLED, "process"])
 def any_box(request):
     """One sandbox per backend: they answer alike."""
     if request.param == "bubblewrap":

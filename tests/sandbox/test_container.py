@@ -165,6 +165,14 @@ def test_a_container_ends_with_the_process_that_opened_it(server):
         time.sleep(0.05)
 
 
+def test_a_sandbox_that_is_dropped_ends(server):
+    open_sandbox("container", limits=QUICK)
+    deadline = time.monotonic() + 20
+    while server.containers:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_an_image_that_is_not_there(server):
     with pytest.raises(InfraError, match=r"docker pull nothing:latest"):
         ContainerSandbox(image="nothing:latest")

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from opencwm.sandbox.protocol import Process as Process
     from opencwm.sandbox.protocol import Result as Result
     from opencwm.sandbox.protocol import Sandbox as Sandbox
-    from opencwm.sandbox.protocol import Snapshot as Snapshot
     from opencwm.sandbox.protocol import Usage as Usage
+    from opencwm.sandbox.snapshot import Snapshot as Snapshot
 
-_HOMES = {"open_sandbox": "choose", "Raised": "pool", "Returned": "pool", "SnippetPool": "pool"} | dict.fromkeys(
+_HOMES = {
+    "open_sandbox": "choose",
+    "Raised": "pool",
+    "Returned": "pool",
+    "SnippetPool": "pool",
+    "Snapshot": "snapshot",
+} | dict.fromkeys(
     (
         "Entry",
         "Finished",
@@ -33,7 +39,6 @@ _HOMES = {"open_sandbox": "choose", "Raised": "pool", "Returned": "pool", "Snipp
         "Process",
         "Result",
         "Sandbox",
-        "Snapshot",
         "Usage",
     ),
     "protocol",

@@ -80,9 +80,16 @@ class _Streamed(QueuedProcess):
             with contextlib.suppress(InfraError):
                 while self.receive(1.0) is not None:
                     pass
+        self._free()
+        self._ending = self._ending or Ending(signal=9)
+
+    def _free(self) -> None:
         self._selector.close()
         self._stream.close()
-        self._ending = self._ending or Ending(signal=9)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_selector"):
+            self._free()  # where there is a warden, it sees that and ends the command
 
 
 class WardedProcess(_Streamed):

@@ -172,13 +172,13 @@ class _Warden:
             if ready and not self._obey():
                 return None
             if time.monotonic() >= next_tick:
-                scan = time.monotonic()
+                scan = time.process_time()  # what it costs; on a busy machine it may take far longer
                 limit, close = self._crossed()
                 if limit is not None:
                     return limit
                 now = time.monotonic()
-                next_tick = now + max(
-                    _QUICK_TICK_SECONDS if close else _TICK_SECONDS, _TICKS_PER_SCAN * (now - scan) if not close else 0
+                next_tick = now + (
+                    _QUICK_TICK_SECONDS if close else max(_TICK_SECONDS, _TICKS_PER_SCAN * (time.process_time() - scan))
                 )
                 buried, until = 0, now + _BURY_SECONDS
                 while self._bury():

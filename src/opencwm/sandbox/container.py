@@ -221,10 +221,20 @@ class ContainerSandbox(Sandbox):
             self._remove()
 
     def _remove(self) -> None:
-        with contextlib.suppress(Refused):  # it has ended by itself, and was removed
-            self._engine.request("DELETE", f"/containers/{self._id}", force="true")
+        try:
+            with contextlib.suppress(Refused):  # it has ended by itself, and was removed
+                self._engine.request("DELETE", f"/containers/{self._id}", force="true")
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._hold is not None:
             self._hold.close()
+            self._hold = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_hold"):
+            self._let_go()
 
     def _starved(self) -> bool:
         state = self._engine.request("GET", f"/containers/{self._id}/json").get("State", {})

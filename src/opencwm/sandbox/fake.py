@@ -23,10 +23,10 @@ from opencwm.sandbox.protocol import (
     Process,
     Result,
     Sandbox,
-    Snapshot,
     Stream,
 )
 from opencwm.sandbox.shell import Shell
+from opencwm.sandbox.snapshot import Snapshot
 
 Answer = Callable[[list[str], bytes], Result | InfraError]
 

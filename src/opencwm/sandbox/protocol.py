@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
+
+from opencwm.sandbox.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from opencwm.sandbox.shell import Shell
@@ -188,30 +190,6 @@ class Entry:
     name: str
     kind: str
     size: int
-
-
-class Snapshot:
-    """Everything that a sandbox has written outside of its mounts, as a tar file that vanishes with this object."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def read(self) -> bytes:
-        """The tar file."""
-        self._file.seek(0)
-        return self._file.read()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 _READ = (

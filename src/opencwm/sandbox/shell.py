@@ -24,6 +24,7 @@ have dropped is asked for again.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,6 +44,8 @@ _ROUNDS = 6
 _SETTLE_SECONDS = 2.0
 _END_SECONDS = 30.0
 _FOREVER = 10**9
+_TIME = re.compile(rb"(\d+)m(\d+)[.,](\d+)s")
+_TIMES = re.compile(rb"(?:\d+m\d+[.,]\d+s[ \n]){4}")  # of bash, and of its children
 
 # In a sourced command BASH_SOURCE has an entry, between commands it has none.
 _INSIDE = "((${#BASH_SOURCE[@]}))"
@@ -65,6 +68,7 @@ class Shell:
         self._process: Process | None = None
         self.cwd = os.path.join(sandbox.home, cwd or "")
         self.restarted = 0
+        self._cpu_seconds = 0.0
         self._start()
 
     def run(self, command: str, *, limits: Limits | None = None, on_output: OnOutput | None = None) -> Result:
@@ -73,7 +77,8 @@ class Shell:
         Of the limits, `wall_seconds`, `cpu_seconds` (with what background jobs use meanwhile) and `output_bytes` count
         for this command alone; crossing those of memory or processes ends the shell. A command that exits the shell is
         finished with that code, and the next one starts a new shell. Merged, everything is in `stdout`, in the order in
-        which it was written. Raises InfraError.
+        which it was written. Of the usage, processor time is that of bash and of what it has waited for; memory and
+        processes are not known while the shell lives. Raises InfraError.
         """
         if "\0" in command:
             raise ValueError("a command cannot hold null characters")
@@ -103,6 +108,7 @@ class Shell:
     def _start(self) -> None:
         forever = replace(self._sandbox.limits, cpu_seconds=_FOREVER, wall_seconds=_FOREVER)
         self._rest = {"stdout": b"", "stderr": b""}
+        self._cpu_seconds = 0.0
         self._process = self._sandbox.spawn(
             ["bash", "--norc", "--noprofile", "--noediting", "-i"],
             cwd=self.cwd,
@@ -149,11 +155,15 @@ class Shell:
             raise
         if ending is not None:
             self.close()
-            return turn.result(ending)
+            used = max(0.0, ending.usage.cpu_seconds - self._cpu_seconds)
+            return turn.result(replace(ending, usage=replace(ending.usage, cpu_seconds=used)))
         self._rest = {stream: marked.after for stream, marked in turn.marked.items()}
-        code, _, folder = turn.marked["stdout"].note.partition(b":")
-        self.cwd = os.fsdecode(folder)
-        return turn.result(Ending(exit_code=int(code)))
+        code, _, rest = turn.marked["stdout"].note.partition(b":")
+        times = _TIMES.match(rest)  # none, if a command has switched that builtin off
+        self.cwd = os.fsdecode(rest[times.end() :] if times else rest)
+        before = self._cpu_seconds
+        self._cpu_seconds = _seconds(times[0]) if times else before
+        return turn.result(Ending(exit_code=int(code), usage=Usage(cpu_seconds=self._cpu_seconds - before)))
 
 
 class _Marked:
@@ -251,7 +261,8 @@ class _Turn:
 
     def result(self, ending: Ending) -> Result:
         stdout, stderr = b"".join(self._kept["stdout"]), b"".join(self._kept["stderr"])
-        usage = Usage(wall_seconds=monotonic() - self._started, output_bytes=len(stdout) + len(stderr))
+        wall = monotonic() - self._started
+        usage = replace(ending.usage, wall_seconds=wall, output_bytes=len(stdout) + len(stderr))
         limit = self._limit or ending.limit
         if limit is not None:
             return LimitReached(limit, stdout, stderr, usage)
@@ -273,8 +284,14 @@ def _stopping(process: Process, mark: str) -> Iterator[float]:
 
 
 def _marking(mark: str) -> bytes:
-    """A line that tells the last exit code and the folder behind a mark, on both streams."""
-    return f"printf '%s%d:%s\\0' {mark} \"$?\" \"$PWD\"; printf '%s\\0' {mark} >&2\n".encode()
+    """A line that tells, behind a mark on both streams, the last exit code, the time used so far, and the folder."""
+    note = f"printf '%s%d:' {mark} \"$?\"; builtin times; printf '%s\\0' \"$PWD\""
+    return f"{note}; printf '%s\\0' {mark} >&2\n".encode()
+
+
+def _seconds(times: bytes) -> float:
+    """The sum of times as bash writes them: minutes and seconds (`0m0.012s`), with the locale's decimal sign."""
+    return sum(60 * int(minutes) + float(b"%s.%s" % (whole, part)) for minutes, whole, part in _TIME.findall(times))
 
 
 def _quoted(command: str) -> str:
