@@ -9,6 +9,7 @@ which must come back frame by frame.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -27,7 +28,9 @@ pytest.importorskip("tokenizers", reason='pip install "opencwm[hf]"')
 
 import torch
 from servers import serving, write_cwm_hub
+from typer.testing import CliRunner
 
+from opencwm.cli.app import app
 from opencwm.codec import cwm, llama3
 from opencwm.model import hf
 from opencwm.model.config import ModelConfig, preset
@@ -161,6 +164,16 @@ def test_in_this_process(learnt, truth):
     trace, predictions = collect(load(learnt).run(PROGRAM))
     assert trace == truth
     assert all(prediction.probability > 0.3 for prediction in predictions)
+
+
+def test_through_the_command(learnt, truth, tmp_path):
+    file = tmp_path / "product.py"
+    file.write_text(PROGRAM.source)
+    words = [str(file), "--call", "f(2)", "--weights", str(learnt)]
+    said = json.loads(CliRunner().invoke(app, ["predict", *words, "--check", "--json"]).stdout)
+    assert said["check"]["output_right"] and said["check"]["frames_right"] == len(truth.frames)
+    shown = CliRunner().invoke(app, ["debug", *words], input="continue\nstep back\nwhere\n").stdout
+    assert "2" in shown and "return t" in shown
 
 
 def test_our_own_server(learnt, random_weights, truth):
