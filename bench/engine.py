@@ -1,6 +1,6 @@
-"""Decoding speed of `Engine` beside `transformers` and the memory limit, frames per second, passes per frame, memory.
+"""Decoding speed of `Engine` beside `transformers`, vLLM and the memory limit, and the memory of its cache.
 
-    python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--llama3 FILE] [--vllm PY]
+    python bench/engine.py [--quick] [--json] [--threads N] [--cpu-time] [--model FOLDER] [--vllm PY]
 
 Rates count tokens after the first, greedy, behind a prompt, batch 1 and 16, in interleaved rounds; medians. The peer is
 `transformers`' `generate`, in float32 and bfloat16 (times are of its faster one), on the same weights; the shipped
@@ -10,7 +10,6 @@ same run. `--cpu-time` counts processor time of this process instead of wall tim
 (give `--threads 1` with it).
 
 --model   a Hugging Face folder: what `cwm model fetch smollm2-135m` prints
---llama3  Llama 3's tokenizer.model: counts forward passes per frame of the `cwm` codec on real runs
 --vllm    the Python (PY) of an environment that has vLLM: one more peer for --model
 """
 
@@ -18,38 +17,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
 import statistics
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from support.measure import Clock, arguments, clock_of, read_rate, show, timing
 from torch import nn
 
-from opencwm.codec import cwm, llama3
-from opencwm.codec.compact import Encoder
-from opencwm.codec.compact_reader import Reader
-from opencwm.codec.tokenizer import VOCABULARY
 from opencwm.model.cache import cache_bytes
-from opencwm.model.compact_constraint import Constraint
 from opencwm.model.config import preset
-from opencwm.model.cwm_constraint import CwmConstraint, CwmVocabulary
 from opencwm.model.engine import Engine
-from opencwm.model.runner import KINDS, WeightKind
+from opencwm.model.matrices import KINDS
 from opencwm.model.sampling import Sampling
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import load_weights
-from opencwm.programs.write import write
-from opencwm.trace.frames import Outcome, Trace
-from opencwm.trace.recorder import record
 from opencwm.world.local import SHIPPED
-
-Clock = Callable[[], float]
 
 
 def prompts(count: int, tokens: int, vocabulary: int) -> list[list[int]]:
@@ -123,17 +108,6 @@ def samples(folder: Path | None, options: argparse.Namespace, clock: Clock) -> l
         }
         for name, found in rates.items()
     ]
-
-
-def read_rate(clock: Clock, rounds: int) -> float:
-    """Bytes per second at which this process reads a large array."""
-    data = torch.ones(64 * 2**20)
-    taken = []
-    for _ in range(rounds):
-        start = clock()
-        data.sum()
-        taken.append(clock() - start)
-    return data.nbytes / min(taken)
 
 
 def peer(model: Transformer, folder: Path | None, dtype: torch.dtype = torch.float32) -> Any:
@@ -233,8 +207,6 @@ print("RATE", sorted(rates)[1])
 
 def vllm_rate(python: str, folder: Path, batch: int, prompt: int, tokens: int, threads: int, clock: Clock) -> float:
     """Tokens per second of vLLM's CPU build, in its own environment and one process."""
-    import os
-
     text = json.dumps(prompts(batch, prompt, 20_000))
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
@@ -247,122 +219,6 @@ def vllm_rate(python: str, folder: Path, batch: int, prompt: int, tokens: int, t
     if not found:
         raise SystemExit(f"vLLM failed:\n{done.stderr[-2000:]}")
     return float(found[0].split()[1])
-
-
-def runs(count: int) -> list[Trace]:
-    """Recorded runs of written programs."""
-    found: list[Trace] = []
-    seed = 0
-    while len(found) < count:
-        seed += 1
-        trace = record(write(random.Random(10_000 + seed)))
-        if trace.outcome.kind != "truncated" and len(trace.frames) <= 60:
-            found.append(trace)
-    return found
-
-
-def frames(options: argparse.Namespace, clock: Clock) -> list[dict[str, Any]]:
-    """Predicted frames per second of the shipped model, with and without jumping over forced tokens.
-
-    The share of the limit counts the weights alone, once per pass.
-    """
-    start = clock()
-    model, info = load_weights(SHIPPED)
-    loading = clock() - start
-    room = int(info.get("context_tokens", 1024))
-    traces = runs(8 if options.quick else 32)
-    weights_read = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
-    limit_bytes = read_rate(clock, 5)
-    results = []
-    cases: list[tuple[int, WeightKind, bool]] = [(1, "float32", False), (1, "float32", True), (1, "int8", True)]
-    for batch, kind, jump in [*cases, *((16, kind, jump) for _, kind, jump in cases)]:
-        start = clock()
-        engine = Engine(model, max_tokens=room, max_batch=batch, weights=kind)
-        ready = loading + clock() - start
-        states, generations = [], []
-        start = clock()
-        for trace in traces:
-            given = Trace(trace.context, trace.entry_line, (), Outcome("truncated", "unfinished"), trace.python)
-            ids = Encoder(given, model.config.vocab_size).window(0, 0, ending=False).ids
-            state = _Counted(Constraint(Reader.from_prompt(ids, model.config.vocab_size)), jump)
-            wanted = Sampling(
-                max_tokens=min(400, room - len(ids)),
-                temperature=0,
-                constraint=state,
-                stop_ids=frozenset({VOCABULARY.ids["<end>"]}),
-            )
-            states.append(state)
-            generations.append(engine.submit(ids, wanted))
-        while any(generation.finish_reason is None for generation in generations):
-            engine.step()
-        taken = clock() - start
-        written = sum(state.frames for state in states)
-        size = {"float32": 4, "bfloat16": 2, "int8": 1}[kind]
-        results.append(
-            {
-                "codec": "compact",
-                "batch": batch,
-                "weights": kind,
-                "jump_forward": jump,
-                "load_s": ready,
-                "frames_per_s": written / taken,
-                "tokens_per_s": engine.generated_tokens / taken,
-                "tokens_per_frame": engine.generated_tokens / written,
-                "passes_per_frame": sum(state.drawn for state in states) / written,
-                "share_of_limit": engine.forward_passes * weights_read * size / taken / limit_bytes,
-            }
-        )
-    return results
-
-
-class _Counted:
-    """A constraint that counts frames and draws, and can be told not to jump."""
-
-    def __init__(self, inner: Constraint, jump: bool) -> None:
-        self.inner, self.jump, self.frames, self.drawn = inner, jump, 0, 0
-
-    def allowed(self) -> Any:
-        self.drawn += 1
-        return self.inner.allowed()
-
-    def push(self, token: int) -> None:
-        self.frames += len(self.inner.push(token))
-
-    def forced(self) -> list[int]:
-        return self.inner.forced() if self.jump else []
-
-
-def passes(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Tokens and forward passes per frame of real runs in the `cwm` codec, over Llama 3's vocabulary."""
-    tokenizer = llama3.load(path)
-    vocabulary = CwmVocabulary(tokenizer.piece, tokenizer.encode, llama3.REGULAR + llama3.RESERVED)
-    tokens = forced = count = 0
-    spent = 0.0
-    for trace in runs(6 if options.quick else 30):
-        ids = cwm.encode(trace, tokenizer)
-        at = ids.index(cwm.FRAME_SEP) + 1
-        state = CwmConstraint(vocabulary, tokenizer.decode, ids[:at])
-        tokens += len(ids) - at
-        count += len(trace.frames)
-        while at < len(ids):
-            start = time.thread_time()
-            jumped = state.forced()
-            if not jumped:
-                state.allowed()
-            spent += time.thread_time() - start
-            for token in jumped or ids[at : at + 1]:
-                assert token == ids[at], "a forced token that did not happen"
-                state.push(token)
-                at += 1
-            forced += len(jumped)
-    return {
-        "codec": "cwm",
-        "frames": count,
-        "tokens_per_frame": tokens / count,
-        "passes_per_frame": (tokens - forced) / count,
-        "times_fewer": tokens / (tokens - forced),
-        "constraint_ms_per_pass": 1000 * spent / (tokens - forced),
-    }
 
 
 def memory() -> dict[str, Any]:
@@ -382,47 +238,19 @@ def memory() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer tokens and rounds (under a minute)")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line instead of tables")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time")
+    parser = arguments(__doc__)
+    timing(parser)
     parser.add_argument("--model", type=Path, metavar="FOLDER")
-    parser.add_argument("--llama3", type=Path, metavar="FILE")
     parser.add_argument("--vllm", metavar="PYTHON")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    clock = time.process_time if options.cpu_time else time.perf_counter
+    clock = clock_of(options)
     kind = "processor" if options.cpu_time else "wall"
     folders = (None, *((options.model,) if options.model is not None else ()))
     title = f"decoding, threads: {options.threads}, {kind} time"
     show(title, [row for folder in folders for row in decoding(folder, options, clock)], options)
     samples_title = "16 samples of one prompt, prompt included"
     show(samples_title, [row for folder in folders for row in samples(folder, options, clock)], options)
-    show("frames of the shipped model", frames(options, clock), options)
-    if options.llama3 is not None:
-        show("forward passes on real runs, cwm codec", [passes(options.llama3, options)], options)
     show("keys and values at 131,072 tokens", [memory()], options)
-
-
-def show(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Print one section as soon as it is measured."""
-    if options.json:
-        for row in rows:
-            print(json.dumps({"section": name} | row), flush=True)
-        return
-    table = Table(title=name)
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(*map(shown, row.values()))
-    Console(width=140).print(table)
-
-
-def shown(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

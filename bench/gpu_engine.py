@@ -1,28 +1,27 @@
 """A large preset with random weights on one GPU: prefill and decoding beside the limits, Flex beside a dense mask.
 
     python bench/gpu_engine.py [--quick] [--json] [--preset NAME] [--device DEVICE] [--lengths N ...] [--batches N ...]
+        [--compile]
 
 All in bfloat16. Prefill is the time from a prompt to its first token, decoding that of tokens after the first behind
 1,024 tokens, both through `Engine`. The limits are measured in the same run: operations per second of one large
 product, bytes per second of reading a large array. The peer of FlexAttention with block masks is PyTorch's attention
 with the mask written out, over the whole row, forward alone, in a model of one local and one global layer of the
-preset's shape.
+preset's shape. With --compile decoding is measured twice: by the plain pass and by the compiled one, whose steps are
+replayed as CUDA graphs.
 
 Without a GPU it ends with a message; `--device cpu --preset tiny --lengths 64 --batches 2` tries the script itself.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from support.measure import arguments, show
 
 from opencwm.model.cache import cache_bytes
 from opencwm.model.config import ModelConfig, preset
@@ -94,11 +93,16 @@ def prefill(model: Transformer, device: torch.device, length: int, chunk: int) -
     return timed(device, work)
 
 
-def decode(model: Transformer, device: torch.device, batch: int, tokens: int) -> float:
-    """Seconds per step of `batch` sequences."""
-    engine = Engine(model, max_tokens=CONTEXT + tokens + 8, max_batch=batch, kept=0)
-    shape = (batch, min(CONTEXT, model.config.max_positions // 2))
-    prompts = torch.randint(0, model.config.vocab_size, shape).tolist()
+def decode(model: Transformer, device: torch.device, batch: int, tokens: int, compiled: bool) -> float:
+    """Seconds per step of `batch` sequences, the second time round: the first records graphs."""
+    engine = Engine(model, max_tokens=CONTEXT + tokens + 8, max_batch=batch, kept=0, compile=compiled)
+    once(engine, device, batch, tokens)
+    return once(engine, device, batch, tokens)
+
+
+def once(engine: Engine, device: torch.device, batch: int, tokens: int) -> float:
+    shape = (batch, min(CONTEXT, engine.runner.config.max_positions // 2))
+    prompts = torch.randint(0, engine.vocabulary, shape).tolist()
     generations = [engine.submit(ids, Sampling(max_tokens=tokens, temperature=0)) for ids in prompts]
     while not all(generation.started for generation in generations):
         engine.step()
@@ -109,7 +113,10 @@ def decode(model: Transformer, device: torch.device, batch: int, tokens: int) ->
             engine.step()
 
     taken = timed(device, work)
-    return taken / (engine.forward_passes - steps)
+    steps = engine.forward_passes - steps
+    while engine.step():
+        pass
+    return taken / steps
 
 
 def flex(config: ModelConfig, device: torch.device, length: int, rounds: int) -> dict[str, Any]:
@@ -128,11 +135,10 @@ def flex(config: ModelConfig, device: torch.device, length: int, rounds: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--preset", default="cwm-32b")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", action="store_true", help="decoding by the compiled pass, too")
     parser.add_argument("--chunk", type=int, default=8192)
     parser.add_argument("--lengths", type=int, nargs="+", default=[8192, 32768, 131072 - 64])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
@@ -155,23 +161,12 @@ def main() -> None:
     show(f"prefill, {options.preset}", rows, options)
     rows = []
     for batch in options.batches:
-        taken = decode(model, device, batch, 16 if options.quick else 128)
         read = 2 * matrices + batch * cache_bytes(config, CONTEXT, chunk=512, itemsize=2)
-        rows.append({"batch": batch, "tokens_per_s": batch / taken, "share_of_memory": read / taken / memory})
+        for compiled in (False, True) if options.compile else (False,):
+            taken = decode(model, device, batch, 16 if options.quick else 128, compiled)
+            row = {"batch": batch, "pass": "compiled" if compiled else "plain", "tokens_per_s": batch / taken}
+            rows.append(row | {"share_of_memory": read / taken / memory})
     show(f"decoding, {options.preset}", rows, options)
-
-
-def show(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    if options.json:
-        for row in rows:
-            print(json.dumps({"section": name} | row), flush=True)
-        return
-    table = Table(title=name)
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(*(f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in row.values()))
-    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,12 @@ import signal
 
 import httpx
 import pytest
+import torch
 from servers import folder_of, write_compact, write_hub
+from typer.testing import CliRunner
 
+from opencwm.cli.app import app
+from opencwm.model import static
 from opencwm.serve import running
 
 
@@ -53,6 +57,30 @@ def test_what_cannot_be_served_is_one_line(process, tmp_path):
     assert (
         stderr == f"cwm: {tmp_path} has no tokenizer.model and no tokenizer.json: copy it from where the weights came\n"
     )
+
+
+def test_compiled_on_a_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(static, "BACKEND", "eager")
+    folder = folder_of(tmp_path / "small", write_compact)
+    plain = running.load(running.Settings(folder, device="cpu"))
+    asked = running.load(running.Settings(folder, device="cpu", weights="bfloat16", compile=True))
+    assert plain.engine.runner.static is None and asked.engine.runner.static is not None
+    assert (plain.engine.runner.dtype, asked.engine.runner.dtype) == (torch.float32, torch.bfloat16)
+    for name in ("cuda:99", "tpu"):
+        with pytest.raises(running.ServeError, match=f"--device {name} cannot be used .*give cpu"):
+            running.load(running.Settings(folder, device=name))
+    monkeypatch.setattr(static, "BACKEND", lambda *_: 1 / 0)
+    with pytest.raises(running.ServeError, match="--compile: PyTorch cannot compile"):
+        running.load(running.Settings(folder, device="cpu", compile=True))
+
+
+def test_the_command_hands_on_what_it_is_asked(monkeypatch):
+    def load(settings):
+        raise running.ServeError(f"{settings.device} {settings.compile} {settings.weights}")
+
+    monkeypatch.setattr(running, "load", load)
+    result = CliRunner().invoke(app, ["serve", "--port", "0", "--device", "cuda:1", "--compile", "--precision", "int8"])
+    assert result.exit_code == 3 and "cuda:1 True int8" in result.output
 
 
 def test_addresses():

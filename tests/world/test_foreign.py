@@ -9,6 +9,7 @@ which must come back frame by frame.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -17,6 +18,7 @@ import time
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -26,12 +28,15 @@ pytest.importorskip("tokenizers", reason='pip install "opencwm[hf]"')
 
 import torch
 from servers import serving, write_cwm_hub
+from typer.testing import CliRunner
 
+from opencwm.cli.app import app
 from opencwm.codec import cwm, llama3
 from opencwm.model import hf
 from opencwm.model.config import ModelConfig, preset
 from opencwm.model.fetch import cache_folder
 from opencwm.model.transformer import Transformer
+from opencwm.model.weights import load_weights
 from opencwm.programs.program import Program
 from opencwm.trace.recorder import record
 from opencwm.world.endpoint import Endpoint
@@ -63,7 +68,10 @@ def random_weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory, truth):
-    """Weights that know one run by heart: learnt over its own few tokens, then put among the others, whose logit is 0."""
+    """Weights that know one run by heart: learnt over its own few tokens, then put among the others, whose logit is 0.
+
+    One more class stands for all of those together: a server that is not kept to legal frames counts them.
+    """
     folder = tmp_path_factory.mktemp("models") / "learnt-cwm"
     size = write_cwm_hub(folder)
     ids = cwm.encode(truth, llama3.load(folder / "tokenizer.model"))
@@ -71,8 +79,9 @@ def learnt(tmp_path_factory, truth):
     model = Transformer(shape(len(used)), seed=0)
     row = torch.tensor([[used.index(token) for token in ids]])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(600):
-        logits = torch.nn.functional.pad(model(row[:, :-1])[0], (0, 1))
+    others = math.log(size - len(used))
+    for _ in range(1000):
+        logits = torch.nn.functional.pad(model(row[:, :-1])[0], (0, 1), value=others)
         loss = torch.nn.functional.cross_entropy(logits, row[0, 1:])
         optimiser.zero_grad()
         loss.backward()
@@ -118,6 +127,7 @@ def running(command, home: Path, log: Path) -> Iterator[str]:
             child.wait(60)
         except subprocess.TimeoutExpired:  # it is still starting, and does not listen
             child.kill()
+            child.wait()
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +151,29 @@ def predict(url, folder, tokenizer=None):
     return world, run, trace, predictions
 
 
+def chances(folder, truth):
+    """The probability of each frame but the first, which is given, in the training pass: all tokens count."""
+    ids = cwm.encode(truth, llama3.load(folder / "tokenizer.model"))
+    with torch.inference_mode():
+        logprobs = load_weights(folder)[0](torch.tensor([ids]))[0].log_softmax(-1)
+    ends = [at for at, token in enumerate(ids) if token == cwm.FRAME_SEP][1:]
+    return [math.exp(sum(logprobs[at, ids[at + 1]] for at in range(*span))) for span in pairwise(ends)]
+
+
 def test_in_this_process(learnt, truth):
     trace, predictions = collect(load(learnt).run(PROGRAM))
     assert trace == truth
     assert all(prediction.probability > 0.3 for prediction in predictions)
+
+
+def test_through_the_command(learnt, truth, tmp_path):
+    file = tmp_path / "product.py"
+    file.write_text(PROGRAM.source)
+    words = [str(file), "--call", "f(2)", "--weights", str(learnt)]
+    said = json.loads(CliRunner().invoke(app, ["predict", *words, "--check", "--json"]).stdout)
+    assert said["check"]["output_right"] and said["check"]["frames_right"] == len(truth.frames)
+    shown = CliRunner().invoke(app, ["debug", *words], input="continue\nstep back\nwhere\n").stdout
+    assert "2" in shown and "return t" in shown
 
 
 def test_our_own_server(learnt, random_weights, truth):
@@ -159,7 +188,8 @@ def test_our_own_server(learnt, random_weights, truth):
         assert not (run.outcome.reason or "").startswith("malformed")
 
 
-def test_transformers_serve(transformers_serve, learnt, random_weights, truth, tmp_path):
+def test_transformers_serve(transformers_serve, learnt, random_weights, truth, tmp_path, monkeypatch):
+    monkeypatch.setattr("opencwm.world.cwm_run.FRAME_TOKENS", 128)  # random weights write on to the end
     with running([transformers_serve, "serve", learnt], tmp_path, tmp_path / "log") as url:
         world, run, trace, predictions = predict(url, learnt)
         assert (world.dialect.ids, world.dialect.extras, world.dialect.opens) == (False, False, True)
@@ -188,13 +218,15 @@ def test_vllm(learnt, random_weights, truth, tmp_path):
     # Not `vllm serve`: that command asks for the version of a package `vllm`, and the CPU build has another name.
     server = [Path(named) / "bin/python", "-m", "vllm.entrypoints.openai.api_server"]
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
-    tokenizer = llama3.load(learnt / "tokenizer.model")
+    tokenizer, wanted = llama3.load(learnt / "tokenizer.model"), chances(learnt, truth)
     with running([*server, "--model", learnt, *options], tmp_path, tmp_path / "log") as url:
         for given in (tokenizer, None):
             world, run, trace, predictions = predict(url, learnt, given)
             assert (world.dialect.ids, world.dialect.extras) == (given is not None, True)
             assert trace == truth, run.outcome
-            assert min(prediction.probability for prediction in predictions) > 0.3
+            found = [prediction.probability for prediction in predictions[1:]]
+            # 0.009 off at most with 0.32.0, whose kernels round differently; a wrong token or window is 0.5 off.
+            assert found == pytest.approx(wanted, abs=0.02) and min(wanted) > 0.3
     with running([*server, "--model", random_weights, *options], tmp_path, tmp_path / "log") as url:
         _, run, trace, _ = predict(url, random_weights, tokenizer)
         assert len(trace.frames) == 1 and run.outcome.kind == "truncated"

@@ -17,9 +17,11 @@ pytest.importorskip("openai", reason='pip install "opencwm[dev]"')
 from servers import Script, folder_of, serving, write_compact, write_hub, write_ranks
 
 from opencwm.codec import cwm, llama3
+from opencwm.codec.compact import encode
 from opencwm.codec.cwm import carried
 from opencwm.programs.program import Program
 from opencwm.programs.write import write
+from opencwm.trace.limits import Limits
 from opencwm.trace.recorder import record
 from opencwm.world import decoder
 from opencwm.world.endpoint import Endpoint, Refused
@@ -28,6 +30,7 @@ from opencwm.world.protocol import WorldError, collect
 from opencwm.world.remote import RemoteWorld
 
 COUNT = Program("def f(n):\n    t = 0\n    while n:\n        t += n\n        n -= 1\n    return t\n", "f(2)")
+ENDLESS = Program("def f(n):\n    while n > 0:\n        k = n\n        n = k\n    return n\n", "f(2)")
 RAISES = Program("def f(n):\n    return 1 // n\n", "f(0)")
 
 
@@ -128,6 +131,30 @@ def test_a_run_is_read_as_it_was_written(cwm_server, tokenizer, monkeypatch, pro
         for prediction in predictions:  # forced tokens are certain
             assert prediction.probability == prediction.branch == 1
             assert set(prediction.values.values()) <= {1.0}
+
+
+@pytest.mark.parametrize("by_ids", [True, False])
+def test_a_run_that_goes_round_for_ever_is_ended(cwm_server, tokenizer, monkeypatch, by_ids):
+    truth = carried(record(ENDLESS, limits=Limits(frames=40)))
+    say_run(cwm_server, truth, monkeypatch)
+    trace, _ = collect(connect(cwm_server, tokenizer=tokenizer if by_ids else None).run(ENDLESS))
+    assert str(trace.outcome) == "truncated (the predicted run repeats itself)"
+    assert 6 < len(trace.frames) < 12 and trace.frames == truth.frames[: len(trace.frames)]
+
+
+def test_so_it_is_from_a_server_of_compact_tokens(compact, monkeypatch):
+    truth = record(ENDLESS, steps=True, limits=Limits(frames=40))
+    whole = encode(truth).ids
+    real = compact.engine.submit
+
+    def submit(prompt, sampling, **more):
+        assert whole[: len(prompt)] == list(prompt)
+        return real(prompt, replace(sampling, constraint=Known(whole[len(prompt) :])), **more)
+
+    monkeypatch.setattr(compact.engine, "submit", submit)
+    trace, _ = collect(connect(compact).run(ENDLESS))
+    assert str(trace.outcome) == "truncated (the predicted run repeats itself)"
+    assert 6 < len(trace.frames) < 12 and trace.frames == truth.frames[: len(trace.frames)]
 
 
 def test_probabilities_are_those_of_the_tokens(cwm_server, tokenizer, monkeypatch):

@@ -273,7 +273,7 @@ def _voted(world: World, vote: int, program: Program, frames: int, say: Callable
     from opencwm.world.voting import VotingWorld
 
     if not isinstance(world, LocalWorld):
-        raise Unusable("--vote needs a local model: leave out --world")
+        raise Unusable("--vote needs a model of the compact format in this process, as `cwm train` makes them")
     say(f"predicting {vote} runs")
     run = VotingWorld(world, vote, most_frames=frames).run(program)
     typer.echo(f"cwm: {run.votes} of {vote} runs end alike, {vote - run.voters} had no vote", err=True)

@@ -37,8 +37,15 @@ def serve(
         int | None, typer.Option("--context", min=2, help="Most tokens of prompt and reply; without it, all that fit.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option("--precision", help="How weights are held; without it, as they are stored.")
+        Precision | None, typer.Option("--precision", help="How weights are held: on a CPU float32, on a GPU bfloat16.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; without it, a GPU if there is one.")
+    ] = None,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Have PyTorch compile short steps, for a GPU: takes a minute at first."),
+    ] = False,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Most replies under way or waiting.")] = 512,
     body_limit: Annotated[int, typer.Option("--body-limit", min=1024, help="Most bytes of a request.")] = 16 * 2**20,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds for answers under way when stopped.")] = 30.0,
@@ -69,12 +76,18 @@ def serve(
         batch=batch,
         context=context,
         weights=precision.value if precision else None,
+        device=device,
+        compile=compile,
         limits=Limits(body=body_limit, queue=queue),
     )
     try:
         listening = running.listen(host, port)
-        with progress("loading the model"):
-            loaded = running.load(settings)
+        try:
+            with progress("loading the model"):
+                loaded = running.load(settings)
+        except BaseException:
+            listening.close()
+            raise
     except (running.ServeError, TokenizerError, ImportError) as error:
         raise Unusable(str(error), SETUP) from None
     url = running.address(listening)

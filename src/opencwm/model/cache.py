@@ -9,7 +9,7 @@ Notable choices:
   In a ring what has been overwritten is lost: `reaches` says whether a slot can still go on from a given length.
 - On a CPU the buffers are lazily zeroed pages: tokens that were never written take no memory.
 
-Shapes: S slots, K key-value heads, H = 2 K of both kinds, P positions (fewer in a ring), D head_dim, C model width.
+Shapes: S slots, K key-value heads, E = 2 K of both kinds, P positions (fewer in a ring), D head_dim, C model width.
 """
 
 from __future__ import annotations
@@ -46,18 +46,14 @@ class Cache:
         window = config.local_window
         self.ring = room if window is None else min(room, window + chunk)
         self.lead = max(config.conv_width - 1, 0)  # zero rows before the first token, for the convolutions
-        self.heads_SHPD: list[Tensor] = []
-        self.keys_SKPD: list[Tensor] = []
-        self.values_SKPD: list[Tensor] = []
+        self.heads_SEPD: list[Tensor] = []
         self.attention_inputs_SPC: list[Tensor] = []
         self.ffn_inputs_SPC: list[Tensor] = []
         for layer in range(config.layers):
             positions = room if config.layer_is_global(layer) else self.ring
             # One buffer for both, so that a step writes them at once.
-            heads_SHPD = _zeros((slots, 2 * config.kv_heads, positions, config.head_dim), dtype, device)
-            self.heads_SHPD.append(heads_SHPD)
-            self.keys_SKPD.append(heads_SHPD[:, : config.kv_heads])
-            self.values_SKPD.append(heads_SHPD[:, config.kv_heads :])
+            heads_SEPD = _zeros((slots, 2 * config.kv_heads, positions, config.head_dim), dtype, device)
+            self.heads_SEPD.append(heads_SEPD)
             if self.lead:
                 inputs = (slots, self.lead + room, config.dim)
                 self.attention_inputs_SPC.append(_zeros(inputs, dtype, device))
@@ -86,11 +82,11 @@ class Cache:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Give `target` the first `length` tokens of `source`, which must reach them."""
-        for heads_SHPD in self.heads_SHPD:
-            used = min(length, heads_SHPD.shape[2])
-            if heads_SHPD.shape[2] < self.room:
-                used = min(self._written[source], heads_SHPD.shape[2])  # a ring is copied as it stands
-            heads_SHPD[target, :, :used] = heads_SHPD[source, :, :used]
+        for heads_SEPD in self.heads_SEPD:
+            used = min(length, heads_SEPD.shape[2])
+            if heads_SEPD.shape[2] < self.room:
+                used = min(self._written[source], heads_SEPD.shape[2])  # a ring is copied as it stands
+            heads_SEPD[target, :, :used] = heads_SEPD[source, :, :used]
         for buffers in (self.attention_inputs_SPC, self.ffn_inputs_SPC):
             for buffer_SPC in buffers:
                 buffer_SPC[target, : self.lead + length] = buffer_SPC[source, : self.lead + length]
@@ -100,7 +96,7 @@ class Cache:
     @property
     def bytes(self) -> int:
         """Size of all buffers."""
-        buffers = (*self.heads_SHPD, *self.attention_inputs_SPC, *self.ffn_inputs_SPC)
+        buffers = (*self.heads_SEPD, *self.attention_inputs_SPC, *self.ffn_inputs_SPC)
         return sum(buffer.nbytes for buffer in buffers)
 
 

@@ -117,12 +117,12 @@ class CompiledPass:
         """The address of what `Cache` holds in C."""
         known = self._caches.get(cache)
         if known is None:
-            words = [_KINDS[cache.heads_SHPD[0].dtype], cache.room, cache.lead]
-            for layer, heads_SHPD in enumerate(cache.heads_SHPD):
+            words = [_KINDS[cache.heads_SEPD[0].dtype], cache.room, cache.lead]
+            for layer, heads_SEPD in enumerate(cache.heads_SEPD):
                 inputs = [0, 0]
                 if cache.lead:
                     inputs = [cache.attention_inputs_SPC[layer].data_ptr(), cache.ffn_inputs_SPC[layer].data_ptr()]
-                words += [heads_SHPD.data_ptr(), *inputs, heads_SHPD.shape[2]]
+                words += [heads_SEPD.data_ptr(), *inputs, heads_SEPD.shape[2]]
             known = self._caches[cache] = torch.tensor(words)
         return known.data_ptr()
 

@@ -32,8 +32,10 @@ from torch import Tensor
 
 from opencwm.model.cache import Segment
 from opencwm.model.generation import FinishReason, Generation, GenerationError
-from opencwm.model.runner import Runner, WeightKind
+from opencwm.model.matrices import WeightKind
+from opencwm.model.runner import Runner
 from opencwm.model.sampling import Sampling, Token, draw
+from opencwm.model.slots import Slots, common
 from opencwm.model.transformer import Transformer
 
 __all__ = ["Engine", "Generation", "GenerationError"]
@@ -57,6 +59,8 @@ class Engine:
     `chunk` is the most tokens that one step computes. `weights` says how the matrices are held: "float32", "bfloat16"
     or "int8" (bfloat16 activations, one scale per row); by default in the model's own precision. `kept` more slots
     hold finished sequences, for prompts that begin like them. Memory: `cache_bytes`, on a CPU only what is written.
+    `compile` has PyTorch compile steps of few tokens, on a GPU into CUDA graphs, which takes a minute now; CompileError
+    if it cannot.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Engine:
         weights: WeightKind | None = None,
         kept: int = 4,
         device: torch.device | str | None = None,
+        compile: bool = False,
     ) -> None:
         limit = model.config.max_positions
         if not 0 < max_tokens <= limit:
@@ -84,11 +89,10 @@ class Engine:
             weights = "bfloat16" if model.embedding.weight.dtype == torch.bfloat16 else "float32"
         self.max_tokens, self.max_batch = max_tokens, max_batch
         self.chunk = chunk
-        self.runner = Runner(model, weights)
+        self.runner = Runner(model, weights, compile=compile)
         self._cache = self.runner.new_cache(max_batch + kept, max_tokens, chunk=min(chunk, max_tokens))
-        self._held_SP = np.zeros((max_batch + kept, max_tokens), dtype=np.int32)  # the token ids that the cache holds
-        self._used = [0] * (max_batch + kept)  # when a slot was last in use
-        self._clock = 0
+        self.runner.warm_up(self._cache)
+        self._slots = Slots(self._cache)
         self._running: list[_Sequence] = []
         self._waiting: deque[_Sequence] = deque()
         self._arrived: queue.SimpleQueue[_Sequence] = queue.SimpleQueue()
@@ -190,7 +194,7 @@ class Engine:
         """
         if model.config != self.runner.config:
             raise ValueError("the new model has another shape: start a new engine for it")
-        self.runner = Runner(model, self.runner.weights)
+        self.runner = Runner(model, self.runner.weights, compile=self.runner.static is not None)
         for slot in range(self._cache.slots):
             self._cache.clear(slot)
 
@@ -205,7 +209,7 @@ class Engine:
         try:
             hidden_NC = self.runner.hidden(self._cache, segments)
             self.forward_passes += 1
-            self._note(segments)
+            self._slots.note(segments)
             ends = np.cumsum([len(segment.ids) for segment in segments]) - 1
             ready = [
                 (sequence, int(end))
@@ -245,49 +249,25 @@ class Engine:
         held_back: list[_Sequence] = []
         while self._waiting and len(self._running) < self.max_batch:
             sequence = self._waiting.popleft()
-            source, length = self._longest_prefix(sequence.tokens)
+            source, length = self._slots.longest_prefix(sequence.tokens)
             if self._in_computation(sequence.tokens) > length:
                 held_back.append(sequence)
                 continue
             self._place(sequence, source, length)
         self._waiting.extendleft(reversed(held_back))
 
-    def _longest_prefix(self, tokens: list[int]) -> tuple[int, int]:
-        """The slot that holds the longest usable beginning of `tokens` (less the last), and its length."""
-        wanted_P = np.array(tokens[:-1], dtype=np.int32)
-        best, found = -1, 0
-        for slot, held in enumerate(self._cache.lengths):
-            if min(held, len(wanted_P)) > found:
-                length = _common(wanted_P, self._held_SP[slot, :held])
-                if length > found and self._cache.reaches(slot, length):
-                    best, found = slot, length
-        return best, found
-
     def _in_computation(self, tokens: list[int]) -> int:
         """Tokens of a beginning of `tokens` that running sequences hold or are still computing."""
-        wanted_P = np.array(tokens[:-1], dtype=np.int32)
         found = 0
         for other in self._running:
             due = len(other.tokens) - self._cache.lengths[other.slot]
-            if due > 1 and min(len(other.tokens), len(wanted_P)) > found:
-                found = max(found, _common(wanted_P, np.array(other.tokens, dtype=np.int32)))
+            if due > 1 and min(len(other.tokens), len(tokens) - 1) > found:
+                found = max(found, common(tokens[:-1], other.tokens))
         return found
 
     def _place(self, sequence: _Sequence, source: int, length: int) -> None:
         busy = {other.slot for other in self._running}
-        free = [slot for slot in range(self._cache.slots) if slot not in busy]
-        if source in free and length == self._cache.lengths[source]:
-            slot = source  # it goes on where that one ended
-        else:
-            slot = min(free, key=lambda s: (self._cache.lengths[s] > 0, s == source, self._used[s]))
-        if slot == source:
-            self._cache.lengths[slot] = length
-        else:
-            self._cache.clear(slot)
-            if length:
-                self._cache.copy(source, slot, length)
-        self._held_SP[slot, :length] = sequence.tokens[:length]
-        sequence.slot = slot
+        sequence.slot = self._slots.place(sequence.tokens, source, length, busy)
         sequence.generation.reused_tokens = length
         self.reused_tokens += length
         self.prompt_tokens += sequence.generation.prompt_tokens
@@ -309,13 +289,6 @@ class Engine:
                 sequences.append(sequence)
                 budget -= count
         return segments, sequences
-
-    def _note(self, segments: Sequence[Segment]) -> None:
-        self._clock += 1
-        for segment in segments:
-            end = self._cache.lengths[segment.slot]
-            self._held_SP[segment.slot, end - len(segment.ids) : end] = segment.ids
-            self._used[segment.slot] = self._clock
 
     def _extend(self, sequences: Sequence[_Sequence], hidden_NC: Tensor) -> None:
         """Draw the next token of each sequence."""
@@ -387,13 +360,6 @@ class Engine:
         sequence.generation.error = error
         sequence.generation.finish_reason = reason
         sequence.generation.give(None)
-
-
-def _common(left_P: np.ndarray, right_P: np.ndarray) -> int:
-    """Length of the common beginning."""
-    length = min(len(left_P), len(right_P))
-    different = np.flatnonzero(left_P[:length] != right_P[:length])
-    return int(different[0]) if len(different) else length
 
 
 def _any(legal: object) -> bool:

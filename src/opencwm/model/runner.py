@@ -6,58 +6,61 @@ Notable choices:
   that both passes give the same numbers.
 - What all layers share in a step (positions, where to write, masks) is a `_Plan`, computed once. Sequences that
   add one token and sit in neighbouring slots attend in one kernel call, each chunk in one of its own.
-- Weights are taken from a model once: as they are (float32, shared with the model), as bfloat16, or as int8 with one
-  scale per row, with bfloat16 activations. Norms and rotations stay float32.
 - Where the processor and the build allow it, `compiled.CompiledPass` does all of this in C instead: what is here is the
-  pass of GPUs and of other processors, and says what the one in C computes.
+  pass of GPUs and of other processors, and says what the one in C computes. With `compile`, steps of few tokens are
+  `static.StaticPass`'s.
 
-Shapes: N tokens of the step, C model width, F feed-forward width, H query heads, K key-value heads, G = H / K,
-J = H + K, D head_dim, L layers, P cached positions, W convolution width, V vocabulary.
+Shapes: N tokens of the step, C model width, H query heads, K key-value heads, G = H / K, E = 2 K, D head_dim, P cached
+positions, S slots, W convolution width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from opencwm.model.cache import Cache, Segment
-from opencwm.model.compiled import CompiledPass, oldest_first, usable
-from opencwm.model.transformer import Layer, Transformer
-
-WeightKind = Literal["float32", "bfloat16", "int8"]
-KINDS: tuple[WeightKind, ...] = ("float32", "bfloat16", "int8")
+from opencwm.model.compiled import CompiledPass, usable
+from opencwm.model.matrices import KINDS, WeightKind, Weights, layer_pass
+from opencwm.model.static import StaticPass
+from opencwm.model.transformer import Transformer
 
 
 class Runner:
-    """A model ready to decode. `weights` says how its matrices are held; the model itself is not changed."""
+    """A model ready to decode. `weights` says how its matrices are held; the model itself is not changed.
 
-    def __init__(self, model: Transformer, weights: WeightKind = "float32") -> None:
+    `compile` takes PyTorch's compiler for steps of few tokens: it pays on a GPU. On a CPU the pass in C is faster.
+    """
+
+    def __init__(self, model: Transformer, weights: WeightKind = "float32", *, compile: bool = False) -> None:
         if weights not in KINDS:
             raise ValueError(f"unknown weights {weights!r}: choose one of {', '.join(KINDS)}")
         self.config = model.config
         self.weights = weights
         self.device = model.embedding.weight.device
         self.dtype = torch.float32 if weights == "float32" else torch.bfloat16
-        self.compiled = CompiledPass(model, weights) if usable(self.config, self.device) else None
-        if self.compiled is not None:
+        self.compiled: CompiledPass | None = None
+        self.static: StaticPass | None = None
+        if not compile and usable(self.config, self.device):
+            self.compiled = CompiledPass(model, weights)
             return
-        with torch.no_grad():
-            self._embedding = model.embedding.weight.detach().to(self.dtype)
-            self._output = _Matrix(model.output.weight.detach(), weights)
-            self._norm = _Norm(model.norm.weight, self.config.norm_eps)
-            self._layers = [_Weights(layer, weights) for layer in model.layers if isinstance(layer, Layer)]
-            self._head_weights_LJD = _head_weights(model)
-            self._head_eps = self.config.norm_eps * self.config.head_dim
-        self._cos_PD, self._sin_PD = model.cos_PD, model.sin_PD
+        self._weights = Weights(model, weights)
+        if compile:
+            self.static = StaticPass(self._weights)
 
     def new_cache(self, slots: int, room: int, *, chunk: int) -> Cache:
         """An empty cache on the runner's device, in its dtype."""
         return Cache(self.config, slots, room, chunk=chunk, dtype=self.dtype, device=self.device)
+
+    @torch.inference_mode()
+    def warm_up(self, cache: Cache) -> None:
+        """Compile what is to be compiled for a cache of which nothing is in use yet. Raises CompileError."""
+        if self.static is not None:
+            self.static.warm_up(cache)
 
     @torch.inference_mode()
     def hidden(self, cache: Cache, segments: Sequence[Segment]) -> Tensor:
@@ -65,20 +68,28 @@ class Runner:
 
         (N, C), the segments one after another, ready for `logits`.
         """
+        _check(cache, segments)
         if self.compiled is not None:
-            _check(cache, segments)
             hidden_NC = self.compiled.hidden(cache, segments)
-            for segment in segments:
-                cache.advance(segment.slot, len(segment.ids))
-            return hidden_NC
-        order = sorted(range(len(segments)), key=lambda i: (len(segments[i].ids) > 1, segments[i].slot))
-        plan = _Plan(self, cache, [segments[i] for i in order])
-        x_NC = F.embedding(plan.tokens_N, self._embedding)
-        for number, layer in enumerate(self._layers):
-            x_NC = self._layer(number, layer, x_NC, plan, cache)
-        x_NC = self._norm(x_NC)
+        elif self.static is not None and self.static.fits(cache, segments):
+            hidden_NC = self.static.hidden(cache, segments)
+        else:
+            hidden_NC = self._hidden(cache, segments)
         for segment in segments:
             cache.advance(segment.slot, len(segment.ids))
+        return hidden_NC
+
+    def _hidden(self, cache: Cache, segments: Sequence[Segment]) -> Tensor:
+        order = sorted(range(len(segments)), key=lambda i: (len(segments[i].ids) > 1, segments[i].slot))
+        weights = self._weights
+        plan = _Plan(weights, cache, [segments[i] for i in order])
+        x_NC = F.embedding(plan.tokens_N, weights.embedding)
+        for number, layer in enumerate(weights.layers):
+            view = plan.whole if layer.window is None else plan.local
+            inputs = (cache.attention_inputs_SPC[number], cache.ffn_inputs_SPC[number]) if cache.lead else None
+            heads_SEPD = cache.heads_SEPD[number]
+            x_NC = layer_pass(layer, x_NC, plan.cos[number], plan.sin[number], view, heads_SEPD, inputs)
+        x_NC = weights.norm(x_NC)
         if order == sorted(order):
             return x_NC
         parts = torch.split_with_sizes(x_NC, [len(segments[i].ids) for i in order])
@@ -89,117 +100,7 @@ class Runner:
         """Vocabulary logits in float32: (N, V)."""
         if self.compiled is not None:
             return self.compiled.logits(hidden_NC)
-        return self._output(hidden_NC).float()
-
-    def _layer(self, number: int, layer: _Weights, x_NC: Tensor, plan: _Plan, cache: Cache) -> Tensor:
-        """One layer. Every operation costs about a microsecond to start, which for a small model is most of it."""
-        heads, width = self.config.heads, self.config.head_dim
-        turned = heads + self.config.kv_heads
-        y_NC = layer.attention_norm(x_NC)
-        if layer.attention_conv_WC is not None:
-            y_NC = plan.convolved(y_NC, cache.attention_inputs_SPC[number], layer.attention_conv_WC)
-        qkv_NHD = layer.qkv(y_NC).view(x_NC.shape[0], -1, width)
-        qk_NJD = qkv_NHD[:, :turned]
-        if self.dtype != torch.float32:
-            qk_NJD = qk_NJD.float()
-        if self._head_weights_LJD is not None:
-            # The norm's weight is in the tables, the square root of the mean's divisor too.
-            inverse_NJ1 = torch.linalg.vecdot(qk_NJD, qk_NJD).add_(self._head_eps).rsqrt_().unsqueeze(-1)
-            qk_NJD = qk_NJD * inverse_NJ1
-        qk_NJD = torch.addcmul(qk_NJD * plan.cos[number], qk_NJD.roll(width // 2, -1), plan.sin[number])
-        if self.dtype != torch.float32:
-            qk_NJD = qk_NJD.to(self.dtype)
-        kind = plan.whole if layer.is_global else plan.local
-        new_NHD = torch.cat((qk_NJD[:, heads:], qkv_NHD[:, turned:]), 1)
-        cache.heads_SHPD[number].view(-1, width).index_copy_(0, kind.rows, new_NHD.view(-1, width))
-        attended_NC = kind.attend(qk_NJD[:, :heads], cache.keys_SKPD[number], cache.values_SKPD[number])
-        x_NC = layer.out.added(x_NC, attended_NC)
-        y_NC = layer.ffn_norm(x_NC)
-        if layer.ffn_conv_WC is not None:
-            y_NC = plan.convolved(y_NC, cache.ffn_inputs_SPC[number], layer.ffn_conv_WC)
-        gate_NF, up_NF = layer.gate_up(y_NC).chunk(2, -1)
-        return layer.down.added(x_NC, F.silu(gate_NF).mul_(up_NF))
-
-    def angles(self, position_N: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Per layer, cosines and sines as `_layer` wants them: (N, 1, D), with head norms (N, J, D)."""
-        cos_N1D, sin_N1D = self._cos_PD[position_N].unsqueeze(1), self._sin_PD[position_N].unsqueeze(1)
-        if self._head_weights_LJD is None:
-            return [cos_N1D] * self.config.layers, [sin_N1D] * self.config.layers
-        # rotate(w * u) = u * (w cos) + swapped(u) * (swapped(w) sin)
-        weight_L1JD = self._head_weights_LJD.unsqueeze(1)
-        swapped_L1JD = weight_L1JD.roll(weight_L1JD.shape[-1] // 2, -1)
-        return (weight_L1JD * cos_N1D).unbind(), (swapped_L1JD * sin_N1D).unbind()
-
-
-class _Norm:
-    """RMSNorm, computed in float32."""
-
-    def __init__(self, weight_C: Tensor, eps: float) -> None:
-        # x / sqrt(mean + eps) * w = x / sqrt(sum + C eps) * (sqrt(C) w)
-        width = weight_C.shape[0]
-        self.weight_C = weight_C.detach().float() * width**0.5
-        self.eps = eps * width
-
-    def __call__(self, x_NC: Tensor) -> Tensor:
-        wide_NC = x_NC if x_NC.dtype == torch.float32 else x_NC.float()
-        inverse_N1 = torch.linalg.vecdot(wide_NC, wide_NC).add_(self.eps).rsqrt_().unsqueeze(-1)
-        y_NC: Tensor = (wide_NC * inverse_N1).mul_(self.weight_C)
-        return y_NC if x_NC.dtype == torch.float32 else y_NC.to(x_NC.dtype)
-
-
-class _Matrix:
-    """One weight matrix, (O, I), in the runner's kind."""
-
-    def __init__(self, weight_OI: Tensor, kind: WeightKind) -> None:
-        self.scale_O: Tensor | None = None
-        if kind != "int8":
-            self.weight = weight_OI.to(torch.float32 if kind == "float32" else torch.bfloat16)
-            self.transposed = self.weight.t()
-            return
-        weight_OI = weight_OI.float()
-        scale_O = weight_OI.abs().amax(1).clamp_(min=1e-12).div_(127)
-        self.weight = (weight_OI / scale_O.unsqueeze(1)).round_().to(torch.int8)
-        self.scale_O = scale_O.to(torch.bfloat16)
-
-    def __call__(self, x_NI: Tensor) -> Tensor:
-        if self.scale_O is None:
-            return F.linear(x_NI, self.weight)
-        product_NO: Tensor = torch._weight_int8pack_mm(x_NI.contiguous(), self.weight, self.scale_O)
-        return product_NO
-
-    def added(self, residual_NO: Tensor, x_NI: Tensor) -> Tensor:
-        if self.scale_O is None:
-            return torch.addmm(residual_NO, x_NI, self.transposed)
-        return self(x_NI).add_(residual_NO)
-
-
-class _Weights:
-    """One layer's weights."""
-
-    def __init__(self, layer: Layer, kind: WeightKind) -> None:
-        self.qkv = _Matrix(layer.attention.qkv.weight.detach(), kind)
-        self.out = _Matrix(layer.attention.out.weight.detach(), kind)
-        self.gate_up = _Matrix(layer.ffn.gate_up.weight.detach(), kind)
-        self.down = _Matrix(layer.ffn.down.weight.detach(), kind)
-        eps = layer.attention.eps
-        self.is_global = layer.attention.is_global
-        self.attention_norm, self.ffn_norm = _Norm(layer.attention_norm.weight, eps), _Norm(layer.ffn_norm.weight, eps)
-        self.attention_conv_WC = oldest_first(layer.attention_conv.weight.detach()) if layer.attention_conv else None
-        self.ffn_conv_WC = oldest_first(layer.ffn_conv.weight.detach()) if layer.ffn_conv else None
-
-
-def _head_weights(model: Transformer) -> Tensor | None:
-    if not model.config.qk_norm:
-        return None
-    rows = []
-    for layer in model.layers:
-        assert isinstance(layer, Layer) and layer.attention.query_norm is not None
-        assert layer.attention.key_norm is not None
-        query = layer.attention.query_norm.weight.detach().expand(model.config.heads, -1)
-        key = layer.attention.key_norm.weight.detach().expand(model.config.kv_heads, -1)
-        rows.append(torch.cat((query, key)))
-    scale: float = model.config.head_dim**0.5
-    return torch.stack(rows).float() * scale
+        return self._weights.output(hidden_NC).float()
 
 
 def _check(cache: Cache, segments: Sequence[Segment]) -> None:
@@ -217,9 +118,8 @@ def _check(cache: Cache, segments: Sequence[Segment]) -> None:
 class _Plan:
     """What all layers share in one step; segments of one token come first, by slot."""
 
-    def __init__(self, runner: Runner, cache: Cache, segments: Sequence[Segment]) -> None:
-        config, device = runner.config, runner.device
-        _check(cache, segments)
+    def __init__(self, weights: Weights, cache: Cache, segments: Sequence[Segment]) -> None:
+        config, device = cache.config, weights.embedding.device
         starts = [cache.lengths[segment.slot] for segment in segments]
         spans = list(zip(segments, starts, strict=True))
         slots = [segment.slot for segment, _ in spans for _ in segment.ids]
@@ -227,21 +127,21 @@ class _Plan:
         self.tokens_N = torch.tensor([token for segment in segments for token in segment.ids], device=device)
         slot_N = torch.tensor(slots, device=device)
         position_N = torch.tensor(positions, device=device)
-        self.cos, self.sin = runner.angles(position_N)
-        self.whole = _Kind(cache, segments, starts, slot_N, position_N, cache.room, None)
+        self.cos, self.sin = weights.angles(position_N)
+        joined = _Joined(cache, slot_N, position_N) if cache.lead else None
+        self.whole = _Kind(cache, segments, starts, slot_N, position_N, cache.room, None, joined)
         self.local = self.whole
         if config.local_window is not None and any(not config.layer_is_global(i) for i in range(config.layers)):
-            self.local = _Kind(cache, segments, starts, slot_N, position_N, cache.ring, config.local_window)
-        if cache.lead:
-            first_N = slot_N * (cache.lead + cache.room) + position_N
-            self._conv_NW = first_N.unsqueeze(1) + torch.arange(cache.lead + 1, device=device)
-            self._conv_own_N = first_N + cache.lead
+            self.local = _Kind(cache, segments, starts, slot_N, position_N, cache.ring, config.local_window, joined)
 
-    def convolved(self, y_NC: Tensor, inputs_SPC: Tensor, weight_WC: Tensor) -> Tensor:
-        """The causal convolution, with the inputs of earlier tokens from the cache, where these join them."""
-        flat_PC = inputs_SPC.view(-1, inputs_SPC.shape[-1])
-        flat_PC.index_copy_(0, self._conv_own_N, y_NC)
-        return (flat_PC[self._conv_NW] * weight_WC).sum(1).to(y_NC.dtype)
+
+class _Joined:
+    """Where the inputs of convolutions are written, and which of them each token's convolution joins."""
+
+    def __init__(self, cache: Cache, slot_N: Tensor, position_N: Tensor) -> None:
+        first_N = slot_N * (cache.lead + cache.room) + position_N
+        self.row_NW = first_N.unsqueeze(1) + torch.arange(cache.lead + 1, device=slot_N.device)
+        self.own_N = first_N + cache.lead
 
 
 class _Kind:
@@ -256,13 +156,14 @@ class _Kind:
         position_N: Tensor,
         ring: int,
         window: int | None,
+        joined: _Joined | None,
     ) -> None:
         config, device = cache.config, slot_N.device
-        self.groups_heads = config.heads // config.kv_heads
-        heads_H = torch.arange(2 * config.kv_heads, device=device)
-        row_NH = (slot_N.unsqueeze(1) * (2 * config.kv_heads) + heads_H) * ring + (position_N % ring).unsqueeze(1)
-        self.rows = row_NH.flatten()
-        dtype = cache.keys_SKPD[0].dtype
+        self._kv_heads, self._groups, self._joined = config.kv_heads, config.heads // config.kv_heads, joined
+        heads_E = torch.arange(2 * config.kv_heads, device=device)
+        row_NE = (slot_N.unsqueeze(1) * (2 * config.kv_heads) + heads_E) * ring + (position_N % ring).unsqueeze(1)
+        self._rows = row_NE.flatten()
+        dtype = cache.heads_SEPD[0].dtype
         self._calls: list[_Call] = []
         first = 0
         singles = [(segment.slot, start) for segment, start in zip(segments, starts, strict=True)
@@ -286,21 +187,21 @@ class _Kind:
             self._calls.append(_Call(first, tokens, segment.slot, segment.slot + 1, used, bias, causal=causal))
             first += tokens
 
-    def attend(self, q_NHD: Tensor, keys_SKPD: Tensor, values_SKPD: Tensor) -> Tensor:
-        """Attention output, (N, H * D)."""
+    def place(self, new_NED: Tensor, heads_SEPD: Tensor) -> None:
+        width = new_NED.shape[-1]
+        heads_SEPD.view(-1, width).index_copy_(0, self._rows, new_NED.view(-1, width))
+
+    def attend(self, q_NHD: Tensor, heads_SEPD: Tensor) -> Tensor:
         if len(self._calls) == 1:
-            return self._attended(self._calls[0], q_NHD, keys_SKPD, values_SKPD)
-        parts = [
-            self._attended(call, q_NHD[call.first : call.first + call.tokens], keys_SKPD, values_SKPD)
-            for call in self._calls
-        ]
+            return self._attended(self._calls[0], q_NHD, heads_SEPD)
+        parts = [self._attended(call, q_NHD[call.first : call.first + call.tokens], heads_SEPD) for call in self._calls]
         return torch.cat(parts)
 
-    def _attended(self, call: _Call, q_NHD: Tensor, keys_SKPD: Tensor, values_SKPD: Tensor) -> Tensor:
-        k_BKPD = keys_SKPD[call.low : call.high, :, : call.used]
-        v_BKPD = values_SKPD[call.low : call.high, :, : call.used]
+    def _attended(self, call: _Call, q_NHD: Tensor, heads_SEPD: Tensor) -> Tensor:
+        k_BKPD = heads_SEPD[call.low : call.high, : self._kv_heads, : call.used]
+        v_BKPD = heads_SEPD[call.low : call.high, self._kv_heads :, : call.used]
         if call.single:  # the heads of a group are so many queries of one key head
-            q_BKGD = q_NHD.view(call.tokens, -1, self.groups_heads, q_NHD.shape[-1])
+            q_BKGD = q_NHD.view(call.tokens, -1, self._groups, q_NHD.shape[-1])
             y_BKGD = F.scaled_dot_product_attention(q_BKGD, k_BKPD, v_BKPD, attn_mask=call.bias)
             return y_BKGD.reshape(call.tokens, -1)
         y_1HTD = F.scaled_dot_product_attention(
@@ -309,9 +210,15 @@ class _Kind:
             v_BKPD,
             attn_mask=call.bias,
             is_causal=call.causal,
-            enable_gqa=self.groups_heads > 1,
+            enable_gqa=self._groups > 1,
         )
         return y_1HTD[0].transpose(0, 1).reshape(call.tokens, -1)
+
+    def convolved(self, y_NC: Tensor, inputs_SPC: Tensor, weight_WC: Tensor) -> Tensor:
+        assert self._joined is not None
+        flat_PC = inputs_SPC.view(-1, inputs_SPC.shape[-1])
+        flat_PC.index_copy_(0, self._joined.own_N, y_NC)
+        return (flat_PC[self._joined.row_NW] * weight_WC).sum(1).to(y_NC.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 import uvicorn
 from starlette.types import ASGIApp
 
 from opencwm.codec.text import CompactText, Llama3Text, TextCodec, TokenizerError, open_text
 from opencwm.model.engine import Engine
-from opencwm.model.runner import WeightKind
+from opencwm.model.matrices import WeightKind
+from opencwm.model.static import CompileError
 from opencwm.model.weights import load_weights
 from opencwm.serve.app import Limits, build
 from opencwm.serve.legal import LegalFrames
@@ -40,7 +42,11 @@ class ServeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `cwm serve` is asked. `context` None: all that the model was made for."""
+    """What `cwm serve` is asked.
+
+    `context` None: all that the model was made for. `device` None: a GPU if there is one. `weights` None: bfloat16 on a
+    GPU, float32 on a CPU.
+    """
 
     folder: Path
     name: str | None = None
@@ -48,6 +54,8 @@ class Settings:
     batch: int = 16
     context: int | None = None
     weights: WeightKind | None = None
+    device: str | None = None
+    compile: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -67,7 +75,10 @@ def load(settings: Settings) -> Loaded:
     Raises WeightsError, TokenizerError and ServeError.
     """
     codec = open_text(settings.folder)
-    model, info = load_weights(settings.folder)
+    device = _device(settings.device)
+    weights: WeightKind = settings.weights or ("float32" if device.type == "cpu" else "bfloat16")
+    dtype = torch.bfloat16 if weights == "bfloat16" else torch.float32
+    model, info = load_weights(settings.folder, device=device, dtype=dtype)
     vocabulary = model.config.vocab_size
     if not codec.size <= vocabulary <= codec.size + PADDING:
         raise TokenizerError(
@@ -81,7 +92,10 @@ def load(settings: Settings) -> Loaded:
     context = settings.context or min(made_for, most)
     if context > most:
         raise ServeError(f"--context {context:,}: this model holds at most {most:,} tokens")
-    engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=settings.weights)
+    try:
+        engine = Engine(model, max_tokens=context, max_batch=settings.batch, weights=weights, compile=settings.compile)
+    except CompileError as error:
+        raise ServeError(f"--compile: {error}") from None
     name = settings.name or settings.folder.resolve().name
     card: dict[str, object] | None = None
     if compact:
@@ -100,6 +114,19 @@ def load(settings: Settings) -> Loaded:
         legal=LegalFrames(codec, vocabulary) if isinstance(codec, Llama3Text) else None,
     )
     return Loaded(app, name, codec, engine)
+
+
+def _device(name: str | None) -> torch.device:
+    """Raises ServeError."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        why = str(error).splitlines()[0]
+        raise ServeError(f"--device {name} cannot be used ({why}): give cpu, or cuda with a GPU") from None
+    return device
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from opencwm.codec.llama3 import IDS, NAMES
 from opencwm.trace.frames import Frame, Outcome, Trace
 from opencwm.world.confidence import Piece, judged
 from opencwm.world.protocol import MAX_FRAMES, PieceByPiece, Prediction, Runnable, WorldError
+from opencwm.world.repeats import REPEATS, Repeats
 
 FRAME_TOKENS = 2048
 """Tokens that one frame may have, as in CWM's own debugger."""
@@ -62,9 +63,15 @@ def piece_of(token: int, tokenizer: TextTokenizer) -> str:
 
 
 class CwmRun(PieceByPiece):
-    """Frames of the `cwm` format as a model writes them; `outcome` is set at the end."""
+    """Frames of the `cwm` format as a model writes them; `outcome` is set at the end.
 
-    def __init__(self, writer: Writer, program: Runnable, prefix: Sequence[Frame], *, python: str) -> None:
+    `greedy`: the writer always takes the likeliest token, so that a run that repeats itself would never end, and is
+    ended.
+    """
+
+    def __init__(
+        self, writer: Writer, program: Runnable, prefix: Sequence[Frame], *, python: str, greedy: bool = True
+    ) -> None:
         self.writer = writer
         given = Trace(program.context, program.entry_line, tuple(prefix), cwm.TRUNCATED, python)
         super().__init__(given)
@@ -75,6 +82,9 @@ class CwmRun(PieceByPiece):
         self._count = len(given.frames)
         self._last = given.frames[-1]
         self._given = len(given.frames)
+        self._repeats = Repeats(program.context) if greedy else None
+        for frame in given.frames:
+            self._repeating(frame)
         try:
             self._prompt: list[int] | str
             tokenizer = writer.tokenizer
@@ -107,16 +117,23 @@ class CwmRun(PieceByPiece):
             hint = "" if shown else "; no special token in it: does the server hide them, or has the model none?"
             self.outcome = Outcome("truncated", f"malformed frame: {error}{hint}")
             return
+        repeating = False
         if len(trace.frames) > self._count:
             self._last = trace.frames[-1]
             self._count = len(trace.frames)
             self._ready.append(judged(self._last, written.pieces))
+            repeating = self._repeating(self._last)
         if trace.outcome.kind != "truncated":
             self.outcome = trace.outcome
         elif self._last.depth == 0 and self._last.event == "return":
             self.outcome = Outcome("return")
+        elif repeating:
+            self.outcome = Outcome("truncated", REPEATS)
         elif self._count - self._given >= MAX_FRAMES:
             self.outcome = Outcome("truncated", "frames")
+
+    def _repeating(self, frame: Frame) -> bool:
+        return self._repeats is not None and self._repeats.add(frame)
 
     def _read(self) -> Trace:
         """The whole run so far. Raises CodecError."""

@@ -87,7 +87,7 @@ class LocalCwmWorld:
         spare = reuse.writer if isinstance(reuse, CwmRun) and isinstance(reuse.writer, _Writer) else None
         session = spare.session if spare is not None else Session(self.runner, max_tokens=self.max_tokens)
         writer = _Writer(self, session, Sampling(1, temperature=temperature, seed=seed))
-        return CwmRun(writer, program, prefix, python=self.python)
+        return CwmRun(writer, program, prefix, python=self.python, greedy=temperature <= 0)
 
 
 class _Writer:

@@ -28,6 +28,7 @@ from opencwm.world.endpoint import Endpoint, Refused
 from opencwm.world.local import CONTEXT_TOKENS, CompactRun
 from opencwm.world.protocol import Run, Runnable, WorldError
 from opencwm.world.remote_compact import RemoteDecoder
+from opencwm.world.repeats import Repeats
 
 _STOPS = (NAMES[FRAME_SEP], NAMES[END])
 
@@ -91,11 +92,11 @@ class RemoteWorld:
         return cls(endpoint, model=model, card=card, dialect=dialect, tokenizer=tokenizer)
 
     def run(self, program: Runnable, *, prefix: Sequence[Frame] = ()) -> Run:
-        """Predict a run, or go on after given frames. Raises WorldError."""
+        """Predict a run, or go on after given frames; one that repeats itself is ended. Raises WorldError."""
         if not self.compact:
             return CwmRun(self, program, prefix, python=self.python)
         given = Trace(program.context, program.entry_line, tuple(prefix), TRUNCATED, self.python)
-        return CompactRun(self.start, given)
+        return CompactRun(self.start, given, repeats=Repeats(program.context))
 
     def start(self, given: Trace) -> RemoteDecoder:
         """A decoder of compact tokens that goes on after the frames of `given`."""
