@@ -186,3 +186,15 @@ def test_the_steps_in_c_are_those_of_pytorch(
         assert ours.dtype == plain.dtype and ours.shape == plain.shape
         near = 2e-5 if plain.dtype == torch.float32 and dtype == torch.float32 else 2e-2
         torch.testing.assert_close(ours, plain, rtol=near, atol=near * float(plain.detach().abs().max()))
+
+
+@pytest.mark.skipif(not kernels.IN_C, reason="the steps in C need a CPU with AVX-512")
+def test_shapes_that_do_not_fit_never_reach_c() -> None:
+    x = torch.randn(20, 96)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.rms_norm(x, torch.ones(48), 1e-5)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.causal_convolution(x, torch.ones(2, 48), (torch.tensor([0]),))
+    tables = torch.randn(20, 32), torch.randn(20, 32)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.rotated_heads(torch.randn(20, 10, 32), *tables, torch.ones(8, 32), 1e-5, 8)
