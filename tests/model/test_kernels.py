@@ -229,3 +229,24 @@ def test_what_is_in_c_was_built_where_it_can_run() -> None:
         pytest.skip("no C compiler, or no AVX-512 with bfloat16")
     assert kernels.IN_C
     assert compiled.usable(preset("tiny"), torch.device("cpu"))
+
+
+@pytest.mark.skipif(not kernels.IN_C, reason="the steps in C need a CPU with AVX-512")
+def test_shapes_that_do_not_fit_never_reach_c() -> None:
+    x = torch.randn(20, 96)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.rms_norm(x, torch.ones(48), 1e-5)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.causal_convolution(x, torch.ones(2, 48), (torch.tensor([0]),))
+    tables = torch.randn(20, 32), torch.randn(20, 32)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.rotated_heads(torch.randn(20, 10, 32), *tables, torch.ones(8, 32), 1e-5, 8)
+    q, kv = torch.randn(20, 6, 32), torch.randn(20, 2, 32)
+    for k, v, spans in (
+        (kv, kv[:, :1], (20,)),
+        (kv[..., :16], kv, (20,)),
+        (kv, kv, (7, 8)),
+        (q[:, :4], q[:, :4], (20,)),
+    ):
+        with pytest.raises(RuntimeError, match="size"):
+            kernels.span_attention(q, k, v, spans)

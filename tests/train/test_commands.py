@@ -11,6 +11,7 @@ from opencwm.cli.app import app
 from opencwm.train.meter import read_log
 from opencwm.train.plot import curves
 
+ROOT = Path(__file__).parents[2]
 TINY = """
 [model]
 overrides = {dim = 32, layers = 2, heads = 2, kv_heads = 1, head_dim = 16, ffn_dim = 48}
@@ -78,7 +79,19 @@ def test_the_plan_says_what_a_run_takes_and_starts_nothing(tmp_path: Path) -> No
         assert words in table
     plan = json.loads(run("train", path, "--plan", "--json").stdout)
     assert plan["tokens"] == 1536 and plan["flops"] == pytest.approx(1536 * plan["flops_per_token"])
-    assert not (tmp_path / "run").exists()
+    assert plan["missing"] == "" and not (tmp_path / "run").exists()
+    shared = json.loads(run("train", path, "--plan", "--json", "--processes", "4").stdout)
+    assert shared["memory"]["moments"] == pytest.approx(plan["memory"]["moments"] / 4)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "midtrain", "sft"])
+def test_cwm_s_own_stages_are_planned_before_there_is_any_data(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", ROOT / "configs/cwm-32b" / f"{stage}.toml", "--plan", "--processes", "256")
+    assert done.exit_code == 0, done.output
+    assert "32,581,097,472" in done.stdout and "not there yet" in done.stdout and "tokenizer.model" in done.stdout
 
 
 def test_cwm_s_laws() -> None:

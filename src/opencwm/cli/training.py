@@ -43,6 +43,9 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only print what the run will take: FLOPs, tokens, memory, CWM's rates.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="The plan's memory for so many processes.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
 ) -> None:
@@ -64,7 +67,7 @@ def train(
         if plan:
             from opencwm.train.plan import plan as reckon
 
-            found = reckon(settings)
+            found = reckon(settings, processes)
             print(json.dumps(found.to_json(), indent=2) if as_json else found.table())
             return
         from opencwm.train.loop import train as run

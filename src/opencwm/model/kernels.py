@@ -68,6 +68,14 @@ def attends_spans(q_NHD: Tensor) -> bool:
 
 def span_attention(q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor, spans: tuple[int, ...]) -> Tensor:
     """Causal attention within each of the spans that the N tokens divide into: (N, H, D)."""
+    (tokens, heads, width), (_, kv_heads, _) = q_NHD.shape, k_NKD.shape
+    if (
+        k_NKD.shape != v_NKD.shape
+        or k_NKD.shape != (tokens, kv_heads, width)
+        or heads % kv_heads
+        or sum(spans) != tokens
+    ):
+        raise RuntimeError(f"the sizes do not fit: {q_NHD.shape}, {k_NKD.shape}, {v_NKD.shape}, spans of {sum(spans)}")
     return _SpanAttention.apply(q_NHD, k_NKD, v_NKD, spans)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -77,7 +85,10 @@ def _inverse_rms(x: Tensor, eps: float) -> Tensor:
 
 
 def _in_c(first: Tensor, *others: Tensor | None, lanes: int = 16) -> bool:
-    """Whether a step on these can be done in C: `first` in float32 or bfloat16, the others in float32, all gapless."""
+    """Whether a step on these can be done in C: `first` in float32 or bfloat16, the others in float32, all gapless.
+
+    Their shapes are the caller's care: C would not notice; PyTorch's operations complain.
+    """
     return (
         IN_C
         and first.dtype in _KINDS
@@ -94,7 +105,7 @@ def _at(tensor: Tensor | None) -> int:
 class _RMSNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_C: Tensor, eps: float) -> Tensor:
-        ctx.in_c = x.dtype == torch.float32 and _in_c(x, weight_C)
+        ctx.in_c = x.dtype == torch.float32 and x.shape[-1:] == weight_C.shape and _in_c(x, weight_C)
         if ctx.in_c:
             inverse, y = x.new_empty(*x.shape[:-1], 1), torch.empty_like(x)
             _norm(x, weight_C, eps, None, inverse, y, None)
@@ -132,7 +143,8 @@ def _norm(
 class _CausalConvolution(Function):
     @staticmethod
     def forward(ctx: Any, x_NC: Tensor, weight_WC: Tensor, *borders: Tensor) -> Tensor:
-        ctx.in_c = x_NC.dtype == torch.float32 and _in_c(x_NC, weight_WC)
+        fitting = weight_WC.shape[1] == x_NC.shape[1] and len(borders) == len(weight_WC) - 1
+        ctx.in_c = fitting and x_NC.dtype == torch.float32 and _in_c(x_NC, weight_WC)
         if ctx.in_c:
             width = weight_WC.shape[0]
             reach_N = torch.full((len(x_NC),), width - 1, dtype=torch.uint8)
@@ -229,7 +241,10 @@ class _RotatedHeads(Function):
         ctx.heads, ctx.kv_heads = heads, kv_heads
         cos_ND, sin_ND = cos_ND.contiguous(), sin_ND.contiguous()
         inverse_NJ1 = None
-        ctx.in_c = width <= 512 and _in_c(qkv_NAD, cos_ND, sin_ND, weight_JD, lanes=32)
+        shapes = [(count, width), (count, width), *([] if weight_JD is None else [(turned, width)])]
+        tables = [cos_ND, sin_ND, *([] if weight_JD is None else [weight_JD])]
+        fitting = everyone == turned + kv_heads and [tuple(table.shape) for table in tables] == shapes
+        ctx.in_c = fitting and width <= 512 and _in_c(qkv_NAD, *tables, lanes=32)
         if ctx.in_c:
             if weight_JD is not None:
                 inverse_NJ1 = cos_ND.new_empty(count, turned, 1)

@@ -66,8 +66,8 @@ class Optimiser:
             )
         else:
             groups.append({"params": matrices, "weight_decay": settings.weight_decay})
-        cuda = self._parameters[0].is_cuda
-        self._all.append(torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=cuda))
+        fused = self._parameters[0].device.type in ("cpu", "cuda")
+        self._all.append(torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused))
         self._rates = [settings.muon_learning_rate] * (len(self._all) - 1) + [settings.learning_rate]
 
     def step(self, factor: float) -> Tensor:

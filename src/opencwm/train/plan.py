@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 import torch
 
-from opencwm.model.config import ModelConfig
+from opencwm.config import ConfigError
+from opencwm.model.config import ModelConfig, preset
 from opencwm.train import flops
+from opencwm.train.data import DataError
 from opencwm.train.run import build_model
 from opencwm.train.settings import TrainConfig
 from opencwm.train.streams import open_training
+from opencwm.train.text import open_tokens
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a run. `memory`: bytes per process, by use. `sources`: share of the tokens and epochs (files)."""
+    """Figures of a run. `memory`: bytes per process, by use. `sources`: share of the tokens and epochs (files).
+
+    `missing`: what of the data is not there (then nothing is known of the sources); empty if all is.
+    """
 
     model: ModelConfig
     config: TrainConfig
@@ -24,6 +30,7 @@ class Plan:
     flops: float
     memory: dict[str, float]
     sources: dict[str, dict[str, float]]
+    missing: str = ""
 
     @property
     def scaling(self) -> dict[str, float]:
@@ -41,6 +48,7 @@ class Plan:
             "memory": self.memory,
             "scaling_law": self.scaling | {"fitted": list(flops.FITTED)},
             "sources": self.sources,
+            "missing": self.missing,
         }
 
     def table(self) -> str:
@@ -65,24 +73,44 @@ class Plan:
         for name, figures in self.sources.items():
             epochs = f", {figures['epochs']:.2f} epochs" if "epochs" in figures else ""
             rows.append((f"source {name}", f"{figures['share']:.1%} of the tokens{epochs}"))
+        if self.missing:
+            rows.append(("not there yet", self.missing))
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
 
 def plan(config: TrainConfig, processes: int = 1) -> Plan:
-    """Reckon a run on `processes` processes. Raises DataError if its files cannot be read."""
-    opened = open_training(config.data)
+    """Reckon a run on `processes` processes. What it will need of files need not be there: the plan says so."""
+    shares, unique, missing = {}, {}, ""
+    try:
+        opened = open_training(config.data)
+    except DataError as error:
+        vocabulary, missing = _vocabulary(config), str(error)
+    else:
+        vocabulary, shares, unique = opened.tokens.size, opened.mixture.shares, opened.unique
     with torch.device("meta"):
-        model = build_model(config.model, vocabulary=opened.tokens.size).config
+        model = build_model(config.model, vocabulary=vocabulary).config
     tokens = config.run.steps * config.run.tokens_per_batch
     context = config.data.sequence_length
     sources: dict[str, dict[str, float]] = {}
-    for name, share in opened.mixture.shares.items():
+    for name, share in shares.items():
         sources[name] = {"share": share}
-        if name in opened.unique:
-            sources[name]["epochs"] = share * tokens / opened.unique[name]
-    return Plan(model, config, tokens, tokens * flops.flops_per_token(model, context), memory(model, config, processes),
-                sources)  # fmt: skip
+        if name in unique:
+            sources[name]["epochs"] = share * tokens / unique[name]
+    budget = tokens * flops.flops_per_token(model, context)
+    return Plan(model, config, tokens, budget, memory(model, config, processes), sources, missing)
+
+
+def _vocabulary(config: TrainConfig) -> int:
+    """Tokens of the tokenizer, or of the preset where it is not there either. Raises ConfigError for no such preset."""
+    try:
+        return open_tokens(config.data.tokenizer).size
+    except ValueError:
+        pass
+    try:
+        return preset(config.model.preset).vocab_size
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
 
 
 def memory(model: ModelConfig, config: TrainConfig, processes: int) -> dict[str, float]:
