@@ -10,7 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from opencwm.sandbox import Finished, InfraError, LimitReached, Limits, Mount, _relay, open_sandbox, seccomp
+from opencwm.sandbox import (
+    Finished,
+    InfraError,
+    LimitReached,
+    Limits,
+    Mount,
+    SnippetPool,
+    _relay,
+    open_sandbox,
+    seccomp,
+)
 from opencwm.sandbox._engine import Engine, Frames, Refused
 from opencwm.sandbox.container import ContainerSandbox, find, specification
 from opencwm.sandbox.doctor import examine
@@ -239,6 +249,8 @@ def test_a_real_engine(real):
     ):
         result = real.exec(["sh", "-c", script], limits=bound)
         assert isinstance(result, LimitReached) and result.which == which, (which, result)
+    with SnippetPool(1, backend="container") as pool:
+        assert pool.run("print(input()[::-1])", b"abc") == Finished(0, b"cba\n", b"")
     real.write("f", b"1")
     with real.fork() as twin:
         assert twin.read("f") == real.read("f") == b"1"

@@ -1,8 +1,11 @@
 """The fake that ships in the package, the backend on another node, and the choice among backends."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
-from opencwm.sandbox import Finished, InfraError, LimitReached, open_sandbox
+from opencwm.sandbox import Finished, InfraError, LimitReached, open_sandbox, remote
 from opencwm.sandbox.fake import FakeSandbox
 from opencwm.sandbox.remote import RemoteSandbox
 
@@ -65,6 +68,50 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
         RemoteSandbox()
 
 
+class Near:
+    """As much of ray as the backend uses, in this process."""
+
+    class exceptions:
+        class RayError(Exception): ...
+
+        class RayTaskError(RayError): ...
+
+    @staticmethod
+    def remote(kind):
+        def start():
+            actor = kind()
+            names = [name for name in dir(actor) if not name.startswith("_")]
+            return SimpleNamespace(**{name: SimpleNamespace(remote=getattr(actor, name)) for name in names})
+
+        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=start))
+
+    @staticmethod
+    def get(answer):
+        return answer
+
+    @staticmethod
+    def kill(actor):
+        pass
+
+
+def test_a_remote_shell_comes_back_too(bubblewrap, monkeypatch):
+    monkeypatch.setattr(remote, "_connected", lambda address: Near)
+    with RemoteSandbox("bubblewrap", limits=QUICK) as box, box.shell() as shell:
+        comes_back(shell)
+
+
+def comes_back(shell):
+    shell.run("x=kept; cd /tmp")
+    for which, command, limits in (
+        ("wall", "while :; do (trap '' INT; sleep 0.02); done", replace(QUICK, wall_seconds=0.3)),
+        ("cpu", "while :; do :; done", replace(QUICK, cpu_seconds=0.3)),
+    ):
+        result = shell.run(command, limits=limits)
+        assert isinstance(result, LimitReached) and result.which == which
+        assert shell.run("echo $x; pwd").stdout == b"kept\n/tmp\n"
+    assert shell.restarted == 0
+
+
 @pytest.mark.slow
 def test_on_a_ray_cluster(bubblewrap):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'opencwm[rl]'")
@@ -84,8 +131,7 @@ def test_on_a_ray_cluster(bubblewrap):
             with box.shell() as shell:
                 shell.run("cd /tmp")
                 assert shell.run("pwd").stdout == b"/tmp\n"
-            from dataclasses import replace
-
+                comes_back(shell)
             stopped = box.exec(["sleep", "60"], limits=replace(QUICK, wall_seconds=0.3))
             assert isinstance(stopped, LimitReached) and stopped.which == "wall"
             ray.kill(box._host)

@@ -25,7 +25,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from opencwm.sandbox import _confine, _warden, _wire, seccomp
+from opencwm.sandbox import _wire, seccomp
 
 HEAD = struct.Struct(">cI")
 MOST_BYTES = 16 << 20  # in one frame, and of input that the command has not taken yet
@@ -198,6 +198,8 @@ def _write(data: bytes) -> None:
 
 def main() -> None:
     """Run the command that comes first on standard input."""
+    from opencwm.sandbox import _confine, _warden  # Linux only; our side of an engine need not be
+
     _confine.hide_memory()
     if program := seccomp.program():  # our own filter too: some engines come with a lax one, or with none
         _confine.install_filter(program)

@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from time import CLOCK_BOOTTIME, clock_gettime, monotonic
+from time import monotonic
 from typing import Any
 
 from opencwm.sandbox import _wire
@@ -269,7 +270,7 @@ class LocalProcess(QueuedProcess):
     def begin(self, cpu_seconds: float) -> None:
         self._part += 1
         self._spent = False
-        self._tell("begin", part=self._part, since=clock_gettime(CLOCK_BOOTTIME), cpu_seconds=cpu_seconds)
+        self._tell("begin", part=self._part, since=time.clock_gettime(time.CLOCK_BOOTTIME), cpu_seconds=cpu_seconds)
 
     @property
     def spent(self) -> bool:
