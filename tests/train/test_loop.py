@@ -202,6 +202,8 @@ def test_a_full_disk_while_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     calls = []
 
     def fills(descriptor: int) -> None:
+        if str(tmp_path) not in os.readlink(f"/proc/self/fd/{descriptor}"):  # the last save of a test before this one
+            return real(descriptor)
         calls.append(descriptor)
         if len(calls) > 7:
             raise OSError(28, "No space left on device")
