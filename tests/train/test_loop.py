@@ -202,6 +202,8 @@ def test_a_full_disk_while_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     calls = []
 
     def fills(descriptor: int) -> None:
+        if str(tmp_path) not in os.readlink(f"/proc/self/fd/{descriptor}"):  # the last save of a test before this one
+            return real(descriptor)
         calls.append(descriptor)
         if len(calls) > 7:
             raise OSError(28, "No space left on device")
@@ -316,3 +318,9 @@ def test_the_32b_stages_share_one_schedule_and_cwm_s_numbers() -> None:
     assert rates[3] == 1e-5
     assert mid.data.groups == {"world": 0.3, "code": 0.4, "rehearsal": 0.3}
     assert [(b.longest, b.global_window) for b in mid.data.rows] == [(16384, 0), (65536, 32768), (131072, 0)]
+
+
+def test_activations_that_are_computed_again_change_nothing(tmp_path: Path) -> None:
+    run(config(tmp_path / "kept"))
+    run(config(tmp_path / "again", "parallel.checkpoint_activations=true"))
+    assert losses(tmp_path / "again") == losses(tmp_path / "kept")
