@@ -263,6 +263,14 @@ def test_export_of_a_run_that_goes_on(tmp_path: Path) -> None:
     assert load_weights(tmp_path / "out")[1]["codec"] == "compact"
 
 
+def test_exported_weights_name_no_folder_of_this_machine(tmp_path: Path) -> None:
+    run(config(tmp_path / "run", f'data.sources.programs.mix.audit="{tmp_path / "sets"}"'))
+    export(tmp_path / "run", tmp_path / "out")
+    told = (tmp_path / "out" / "config.json").read_text(encoding="utf-8")
+    assert '"audit": "sets"' in told
+    assert str(tmp_path) not in told
+
+
 def test_bad_configurations(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.tokens_per_batch \(100\) must be a multiple"):
         config(tmp_path, "run.tokens_per_batch=100")

@@ -54,20 +54,30 @@ static float prepare(const Matrix *m, const float *x, uint32_t *words)
     return largest / 127;
 }
 
-/* One tile for T tokens, T a constant where this is inlined. */
-static inline __attribute__((always_inline)) void tile(const int T, const int kind, const Matrix *m, int64_t at,
-                                                       const uint32_t *words, const float *scale, float *out, int add)
+/* A part of the steps of one tile, for T tokens, T a constant where this is inlined. `partial` holds the sums between
+   parts: a row of TILE words per token. `ahead` is what the next part will read, panel after panel. */
+typedef struct { int64_t at, first, last; const char *ahead; } Part;
+
+static inline __attribute__((always_inline)) void tile(const int T, const int kind, const Matrix *m, const Part *part,
+                                                       const uint32_t *words, const float *scale, char *partial,
+                                                       float *out, int add, int low, int high)
 {
-    const char *w = m->weights + at * m->steps * PANELS * 64;
+    const char *w = m->weights + part->at * m->steps * PANELS * 64;
     int64_t panel = m->steps * 64, stride = m->steps;
     __m512i sums[PANELS][MOST];
     for (int p = 0; p < PANELS; p++)
         for (int t = 0; t < T; t++)
-            sums[p][t] = kind == INT8 ? _mm512_loadu_si512(m->base + at * TILE + p * LANES) : _mm512_setzero_si512();
-    for (int64_t step = 0; step < m->steps; step++) {
+            if (part->first)
+                sums[p][t] = _mm512_loadu_si512(partial + (t * PANELS + p) * 64);
+            else
+                sums[p][t] = kind == INT8 ? _mm512_loadu_si512(m->base + part->at * TILE + p * LANES)
+                                          : _mm512_setzero_si512();
+    for (int64_t step = part->first; step < part->last; step++) {
         __m512i w0 = _mm512_loadu_si512(w + step * 64), w1 = _mm512_loadu_si512(w + panel + step * 64);
         __m512i w2 = _mm512_loadu_si512(w + 2 * panel + step * 64), w3 = _mm512_loadu_si512(w + 3 * panel + step * 64);
         __m512i ws[PANELS] = {w0, w1, w2, w3};
+        for (int p = low; p < high; p++)
+            _mm_prefetch(part->ahead + p * panel + (step - part->first) * 64, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (int t = 0; t < T; t++) {
             __m512i x = _mm512_set1_epi32((int)words[t * stride + step]);
@@ -84,8 +94,14 @@ static inline __attribute__((always_inline)) void tile(const int T, const int ki
             }
         }
     }
+    if (part->last < m->steps) {
+        for (int p = 0; p < PANELS; p++)
+            for (int t = 0; t < T; t++)
+                _mm512_storeu_si512(partial + (t * PANELS + p) * 64, sums[p][t]);
+        return;
+    }
     for (int p = 0; p < PANELS; p++) {
-        int64_t first = at * TILE + p * LANES;
+        int64_t first = part->at * TILE + p * LANES;
         if (first >= m->outputs)
             break;
         __mmask16 mask = lanes(m->outputs - first);
@@ -104,31 +120,60 @@ static inline __attribute__((always_inline)) void tile(const int T, const int ki
 
 #define TILES(KIND)                                                                                                   \
     switch (tokens) {                                                                                                 \
-    case 1: tile(1, KIND, m, at, x, s, y, add); break;                                                                \
-    case 2: tile(2, KIND, m, at, x, s, y, add); break;                                                                \
-    case 3: tile(3, KIND, m, at, x, s, y, add); break;                                                                \
-    default: tile(4, KIND, m, at, x, s, y, add); break;                                                               \
+    case 1: tile(1, KIND, m, part, x, s, sums, y, add, low, high); break;                                             \
+    case 2: tile(2, KIND, m, part, x, s, sums, y, add, low, high); break;                                             \
+    case 3: tile(3, KIND, m, part, x, s, sums, y, add, low, high); break;                                             \
+    default: tile(4, KIND, m, part, x, s, sums, y, add, low, high); break;                                            \
     }
+
+enum { TOGETHER = 64, STEPS = 48 }; /* tokens that go through a tile at once; steps of a part */
+
+/* One part of a tile for `count` tokens, in blocks of up to MOST. The first block waits for the memory and the others
+   for the multipliers: so these ask for the next part, and both work at once. */
+static void blocks(const Matrix *m, const Part *part, int64_t count, const uint32_t *words, const float *scale,
+                   char *partial, float *out, int add)
+{
+    int64_t blocks = (count + MOST - 1) / MOST;
+    for (int64_t block = 0, from = 0; block < blocks; block++) {
+        int64_t to = count * (block + 1) / blocks, tokens = to - from;
+        const uint32_t *x = words + from * m->steps;
+        const float *s = scale + from;
+        float *y = out + from * m->outputs;
+        char *sums = partial + from * TILE * 4;
+        int low = 0, high = 0;
+        if (block && part->ahead != NULL) {
+            low = (int)(PANELS * (block - 1) / (blocks - 1));
+            high = (int)(PANELS * block / (blocks - 1));
+        }
+        if (m->kind == FLOAT32) {
+            TILES(FLOAT32)
+        } else if (m->kind == BFLOAT16) {
+            TILES(BFLOAT16)
+        } else {
+            TILES(INT8)
+        }
+        from = to;
+    }
+}
 
 /* Tiles `first` to `last` for all tokens, whose inputs are prepared; out is (tokens, outputs), added to if `add`. */
 static void product(const Matrix *m, int64_t first, int64_t last, int64_t count, const uint32_t *words,
                     const float *scale, float *out, int add)
 {
-    int64_t blocks = (count + MOST - 1) / MOST;
+    _Alignas(64) char partial[TOGETHER * TILE * 4];
+    int64_t each = count > MOST ? STEPS : m->steps;
     for (int64_t at = first; at < last; at++)
-        for (int64_t block = 0, from = 0; block < blocks; block++) {
-            int64_t to = count * (block + 1) / blocks, tokens = to - from;
-            const uint32_t *x = words + from * m->steps;
-            const float *s = scale + from;
-            float *y = out + from * m->outputs;
-            if (m->kind == FLOAT32) {
-                TILES(FLOAT32)
-            } else if (m->kind == BFLOAT16) {
-                TILES(BFLOAT16)
-            } else {
-                TILES(INT8)
+        for (int64_t from = 0; from < count; from += TOGETHER) {
+            int64_t tokens = count - from < TOGETHER ? count - from : TOGETHER;
+            for (int64_t step = 0; step < m->steps; step += each) {
+                int64_t next = step + each;
+                Part part = {at, step, next < m->steps ? next : m->steps, NULL};
+                if (next < m->steps)
+                    part.ahead = m->weights + at * m->steps * PANELS * 64 + next * 64;
+                else if (at + 1 < last)
+                    part.ahead = m->weights + (at + 1) * m->steps * PANELS * 64;
+                blocks(m, &part, tokens, words + from * m->steps, scale + from, partial, out + from * m->outputs, add);
             }
-            from = to;
         }
 }
 

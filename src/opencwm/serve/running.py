@@ -32,6 +32,8 @@ from opencwm.serve.legal import LegalFrames
 from opencwm.world.local import CONTEXT_TOKENS
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEEP_ALIVE = 60
+"""Seconds that an idle connection stays: after uvicorn's 5 a client on a busy machine may find it just closed."""
 PADDING = 1024
 """Ids by which a model's vocabulary may exceed its tokenizer's: some round it up for speed."""
 
@@ -156,6 +158,7 @@ def server(app: ASGIApp, *, grace: float, ready: Callable[[], None] = lambda: No
         server_header=False,
         lifespan="on",
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(grace)),
     )
     return _Server(config, ready)

@@ -76,7 +76,7 @@ def export(run_folder: Path, weights_folder: Path, *, dtype: str | None = None, 
         "opencwm": opencwm.__version__,
         "codec": "compact" if config.data.tokenizer == "compact" else "cwm",
         "tokenizer": saved.info["tokenizer"],
-        "data": data,
+        "data": _published(data),
         "run": {"steps": config.run.steps, "tokens_per_batch": config.run.tokens_per_batch, "seed": config.run.seed},
         "progress": saved.info["progress"],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -91,6 +91,16 @@ def export(run_folder: Path, weights_folder: Path, *, dtype: str | None = None, 
     else:
         save_weights(weights_folder, model, info, dtype=stored)
     return Progress(**saved.info["progress"])
+
+
+def _published(value: object) -> object:
+    """Settings as they may leave this machine: of absolute paths the last part alone."""
+    if isinstance(value, dict):
+        return {key: _published(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_published(each) for each in value]
+    path = str(value) if isinstance(value, str | Path) else ""
+    return Path(path).name if Path(path).is_absolute() else value
 
 
 def run_config(folder: Path) -> TrainConfig:
