@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opencwm.codec.tokenizer import SIZE
+from opencwm.codec.tokenizer import SIZE, VOCABULARY, encode_value, line_tokens
 from opencwm.codec.writing import Answer
 from opencwm.evals import writing
 from opencwm.model.config import preset
@@ -45,6 +45,16 @@ def test_a_whole_evaluation(tmp_path: Path) -> None:
     assert report["solved, directly"].value == 0
     assert report["solved, trace first"].n == 2
     assert report["solved, of these"].n == 0
+
+
+def test_a_rehearsal_counts_if_it_returns_what_is_wanted() -> None:
+    ids = VOCABULARY.ids
+    run = (ids["<call>"], *line_tokens(1), *line_tokens(2), ids["<return>"], *encode_value("[1, 'a']"))
+    assert writing._returns(Answer("", run), "[1, 'a']")
+    assert not writing._returns(Answer("", run), "[1]")
+    assert not writing._returns(Answer("", run[:3]), "[1]")
+    assert not writing._returns(Answer(""), "[1]")
+    assert not writing._returns(None, "[1]")
 
 
 def test_weights_without_the_question_are_refused() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from opencwm.codec import writing
 from opencwm.codec.errors import CodecError
-from opencwm.codec.tokenizer import line_tokens
+from opencwm.codec.tokenizer import VOCABULARY, decode_value, line_tokens
 from opencwm.codec.writing import Wish
 from opencwm.evals.report import Progress, Report, describe
 from opencwm.model.engine import Engine
@@ -39,16 +39,16 @@ LIMITS = Limits(frames=500, seconds=2)
 LONGEST = 320
 """Tokens of the longest run, and of the longest function, that are waited for."""
 BATCH = 16
+RETURN = VOCABULARY.ids["<return>"]
 CHECKS = replace(SNIPPET_LIMITS, cpu_seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A wish, what the writer wrote, that function's run as a rehearsal, and examples that the wish does not show."""
+    """A wish, what the writer wrote, and examples that the wish does not show."""
 
     wish: Wish
     source: str
-    run: tuple[int, ...]
     hidden: tuple[tuple[str, str], ...]
 
 
@@ -80,8 +80,8 @@ def evaluate(
         report.share(f"the writer's own text, {name}", sum(map(_same, asked, answers)), len(asked))
     differences = [float(after) - float(before) for after, before in zip(solved[True], solved[False], strict=True)]
     report.mean("solved, trace first less directly", differences, "of 1, paired")
-    right = [each is not None and each.rehearsed == one.run for one, each in zip(asked, written[True], strict=True)]
-    report.share("rehearsed run is the writer's", sum(right), len(asked))
+    right = [_returns(each, one.wish.examples[0][1]) for one, each in zip(asked, written[True], strict=True)]
+    report.share("rehearsed run returns what is wanted", sum(right), len(asked))
     report.share("solved, of these", sum(s for s, r in zip(solved[True], right, strict=True) if r), sum(right))
     return report
 
@@ -99,11 +99,10 @@ def held_out(seed: int, python: str) -> Iterator[Asked]:
         wish = Wish(first, tuple(found[:SHOWN]))
         try:
             lesson = writing.window(wish, program.source.strip(), python, writing.rehearsal(wish, _record(program)))
-            run = writing.read(lesson.ids).rehearsed
         except (CodecError, RecordError):
             continue
-        if run is not None and len(lesson.ids) <= LONGEST + len(writing.prompt(wish, python)):
-            yield Asked(wish, program.source.strip(), run, tuple(found[SHOWN:]))
+        if len(lesson.ids) <= LONGEST + len(writing.prompt(wish, python)):
+            yield Asked(wish, program.source.strip(), tuple(found[SHOWN:]))
 
 
 def _record(program: Program) -> Trace:
@@ -162,3 +161,14 @@ def check(asked: Sequence[Asked], answers: Sequence[writing.Answer | None]) -> l
 
 def _same(asked: Asked, answer: writing.Answer | None) -> bool:
     return answer is not None and answer.source == asked.source
+
+
+def _returns(answer: writing.Answer | None, wanted: str) -> bool:
+    """Whether the rehearsed run ends by returning the value of the first example."""
+    if answer is None or answer.rehearsed is None or RETURN not in answer.rehearsed:
+        return False
+    last = len(answer.rehearsed) - answer.rehearsed[::-1].index(RETURN)
+    try:
+        return decode_value(answer.rehearsed[last:]) == wanted
+    except CodecError:
+        return False
