@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from torch.distributed.tensor import DTensor
 FORMAT = "opencwm.checkpoint/2"
 _NAME = re.compile(r"step-(\d{8,})")
 _DATA = "data"
+_PATIENCE_SECONDS = 60.0
 
 
 class CheckpointError(RuntimeError):
@@ -129,7 +130,10 @@ def open_one(path: Path) -> Checkpoint:
 
 
 class Checkpointer:
-    """Saves to a folder, keeping the newest `keep`. With several processes all must call each method."""
+    """Saves to a folder, keeping the newest `keep`. With several processes all must call each method.
+
+    A context manager: however the block ends, what is being written is waited for, but not for ever.
+    """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self._folder, self._keep = folder, keep
@@ -148,6 +152,13 @@ class Checkpointer:
             state |= {f"{_DATA}/{number}/{key}": torch.from_numpy(np.array(value)) for key, value in lane.items()}
         self._thread = threading.Thread(target=self._write, args=(step, state, info), name="checkpoint")
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._thread is not None:
+            self._thread.join(_PATIENCE_SECONDS)  # of several processes one may be gone
 
     def check(self) -> None:
         """Raises CheckpointError if a save has failed meanwhile."""

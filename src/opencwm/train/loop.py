@@ -117,7 +117,7 @@ def _train(
     meter = Meter(run, model.config, place, step=progress.step, console=console)
     pending: list[Update] = []
     saved_step = progress.step
-    with packer, meter, _stop_signals(place) as stopping:
+    with saves, packer, meter, _stop_signals(place) as stopping:
         while progress.step < run.steps and not stopping():
             started = time.monotonic()
             saves.check()
