@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert back is not None
     with pytest.raises(CheckpointError, match=r"step-00000007 does not fit this run: .*model/other"):
         back.read_into({"model/other": torch.zeros(3)})
+
+
+def test_a_save_is_waited_for_when_training_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = checkpoint.save_tensors
+
+    def saved(*given: object, **named: object) -> None:
+        time.sleep(0.5)
+        slow(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoint, "save_tensors", saved)
+    with pytest.raises(ValueError, match="bad data"), Checkpointer(tmp_path, keep=2) as saves:
+        saves.save(5, {"w": torch.zeros(3)}, {}, {})
+        raise ValueError("bad data")
+    back = checkpoint.load(tmp_path, silent)
+    assert back is not None and back.step == 5
 
 
 def test_a_save_goes_on_in_the_background_with_what_was_there(tmp_path: Path) -> None:
