@@ -104,7 +104,7 @@ def draw(arms: Sequence[Measured], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     curve = fit(arms)
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
@@ -118,6 +118,10 @@ def draw(arms: Sequence[Measured], path: Path) -> None:
         )  # fmt: skip
         axes.plot(along, [curve(parameters, tokens) for tokens in along], color=colour, linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="tokens trained", ylabel="nats per frame, held-out runs")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda number, place: _short(number)))
+        axis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=120)
