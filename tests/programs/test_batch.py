@@ -31,7 +31,7 @@ BAD = {
     "leaves the interpreter": ("import os\ndef f():\n    os._exit(0)\n", ("exit",)),
     "kills its parent": ("import os, signal\ndef f():\n    os.kill(os.getppid(), signal.SIGKILL)\n", None),
     "kills everything it can": ("import os, signal\ndef f():\n    os.kill(-1, signal.SIGKILL)\n", None),
-    "forks without end": ("import os\ndef f():\n    while True:\n        os.fork()\n", (None, "seconds")),
+    "forks without end": ("import os\ndef f():\n    while True:\n        os.fork()\n", (None, "seconds", "processes")),
     "takes all memory": (
         "def f():\n    x = []\n    while True:\n        x.append(bytearray(10**8))\n",
         ("memory", None),
