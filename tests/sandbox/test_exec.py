@@ -272,6 +272,9 @@ def test_mounts(bubblewrap, tmp_path):
     with open_sandbox("bubblewrap", mounts=mounts) as box:
         assert sh(box, "cat in/f /tmp/one/f; cp in/f /results/g; echo x > in/f").stdout == b"datadata"
         assert sorted(entry.name for entry in box.list()) == ["in"]
+        box.write("/tmp/one/g", b"new")
+        with box.fork() as twin:  # a clone of this project in /tmp is such a mount, too
+            assert sh(twin, "cat in/f /tmp/one/f /tmp/one/g").stdout == b"datadatanew"
     assert (tmp_path / "out/g").read_text() == "data" and (tmp_path / "in/f").read_text() == "data"
     with pytest.raises(InfraError, match="no such file or folder"):
         open_sandbox("bubblewrap", mounts=[Mount(tmp_path / "absent", "/x")])

@@ -59,8 +59,9 @@ class BubblewrapSandbox(LocalSandbox):
             "PYTHONDONTWRITEBYTECODE": "1",
         } | dict(env or {})
         shown = [*interpreter.folders(), *(os.path.normpath(mount.inside) for mount in mounts)]
+        self._kept = [path for path in shown if path.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))]
         specification = {
-            "kept": [path for path in shown if path.startswith(("/tmp/", "/dev/shm/", f"{HOME}/"))],
+            "kept": self._kept,
             "bubblewrap": command(mounts, network=network),
             "home": HOME,
             "writable": [*_WRITABLE, *(mount.inside for mount in mounts if mount.writable)],
@@ -69,6 +70,12 @@ class BubblewrapSandbox(LocalSandbox):
             super().__init__(specification, limits, environment)
         except InfraError as error:
             raise InfraError(explain(str(error))) from error
+
+    def _archive(self) -> Sequence[str]:
+        """Without the places of mounts, which a twin has too, and may not write."""
+        base, names = self.roots
+        places = [f"--exclude={os.path.relpath(path, base)}" for path in self._kept]
+        return ["tar", "-C", base, "--one-file-system", "--anchored", *places, "-cf", "-", "--", *names]
 
     def empty(self) -> BubblewrapSandbox:
         return BubblewrapSandbox(limits=self.limits, **self._settings)  # type: ignore[arg-type]
