@@ -49,11 +49,11 @@ def test_a_whole_evaluation(tmp_path: Path) -> None:
 def test_a_rehearsal_counts_if_it_returns_what_is_wanted() -> None:
     ids = VOCABULARY.ids
     run = (ids["<call>"], *line_tokens(1), *line_tokens(2), ids["<return>"], *encode_value("[1, 'a']"))
-    assert writing._returns(Answer("", run), "[1, 'a']")
-    assert not writing._returns(Answer("", run), "[1]")
-    assert not writing._returns(Answer("", run[:3]), "[1]")
-    assert not writing._returns(Answer(""), "[1]")
-    assert not writing._returns(None, "[1]")
+    assert writing.returns(Answer("", run), "[1, 'a']")
+    assert not writing.returns(Answer("", run), "[1]")
+    assert not writing.returns(Answer("", run[:3]), "[1]")
+    assert not writing.returns(Answer(""), "[1]")
+    assert not writing.returns(None, "[1]")
 
 
 def test_weights_without_the_question_are_refused(tmp_path: Path) -> None:

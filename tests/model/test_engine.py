@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencwm.model.cache import Cache, Segment, cache_bytes
-from opencwm.model.config import ModelConfig, preset
+from opencwm.model.config import preset
 from opencwm.model.engine import Engine
 from opencwm.model.generation import Generation, GenerationError
 from opencwm.model.runner import Runner
@@ -20,27 +20,16 @@ from opencwm.model.sampling import Sampling, Token, draw
 from opencwm.model.session import Session
 from opencwm.model.transformer import Transformer
 
+from .conftest import VOCABULARY, prompt, random_model
+
 pytestmark = pytest.mark.usefixtures("decoding")
 EXTRAS = dict(qk_norm=True, conv_width=4, tie_embeddings=True)
 WINDOW = dict(local_window=7, global_every=3)
 VARIANTS = pytest.mark.parametrize("changes", [{}, EXTRAS, WINDOW, EXTRAS | WINDOW], ids=str)
-VOCABULARY = 40
 
 
 def build(**changes: object) -> Transformer:
-    values = dict(
-        vocab_size=VOCABULARY, dim=32, layers=4, heads=4, kv_heads=2, head_dim=8, ffn_dim=48, max_positions=256
-    )
-    model = Transformer(ModelConfig.from_dict(values | changes), seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.empty_like(parameter).normal_(0, 0.2, generator=generator))
-    return model
-
-
-def prompt(length: int, seed: int = 0) -> list[int]:
-    return [random.Random(seed * 1000 + i).randrange(VOCABULARY) for i in range(length)]
+    return random_model(changes)
 
 
 def finish(engine: Engine, generations: Sequence[Generation]) -> list[list[Token]]:

@@ -24,6 +24,8 @@ from opencwm.model.tensors import NATIVE, halves
 from opencwm.model.transformer import Transformer
 from opencwm.model.weights import WeightsError, load_weights, read_config, save_weights
 
+from .conftest import random_model
+
 transformers = pytest.importorskip("transformers", reason="needs transformers >= 5: pip install 'opencwm[hf]'")
 
 SCALED = RopeScaling(4.0, 1.0, 4.0, 64)
@@ -40,15 +42,8 @@ EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES)
 
 
 def build(**changes: object) -> Transformer:
-    values = dict(
-        vocab_size=96, dim=48, layers=3, heads=4, kv_heads=2, head_dim=16, ffn_dim=80, max_positions=512, rope_theta=1e5
-    )
-    model = Transformer(ModelConfig.from_dict(values | changes), seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.empty_like(parameter).normal_(0, 0.15, generator=generator))
-    return model.eval()
+    sizes = dict(vocab_size=96, dim=48, layers=3, head_dim=16, ffn_dim=80, max_positions=512, rope_theta=1e5)
+    return random_model(sizes | changes, spread=0.15).eval()
 
 
 def ids(rows: int, tokens: int, vocabulary: int = 96) -> torch.Tensor:

@@ -6,7 +6,6 @@ traces the pass without generating code ("eager").
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -16,14 +15,14 @@ from torch import Tensor
 
 from opencwm.model import static
 from opencwm.model.cache import Segment
-from opencwm.model.config import ModelConfig
 from opencwm.model.engine import Engine
 from opencwm.model.runner import Runner
 from opencwm.model.sampling import Sampling
 from opencwm.model.static import CompileError, StaticPass, filled
 from opencwm.model.transformer import Transformer
 
-VOCABULARY = 40
+from .conftest import prompt, random_model
+
 EXTRAS = dict(qk_norm=True, conv_width=4, tie_embeddings=True, local_window=7, global_every=2)
 COMPILER = [
     pytest.mark.slow,
@@ -40,19 +39,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def build(**changes: object) -> Transformer:
-    values = dict(
-        vocab_size=VOCABULARY, dim=32, layers=3, heads=4, kv_heads=2, head_dim=8, ffn_dim=48, max_positions=700
-    )
-    model = Transformer(ModelConfig.from_dict(values | changes), seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.empty_like(parameter).normal_(0, 0.2, generator=generator))
-    return model
-
-
-def prompt(length: int, seed: int = 0) -> list[int]:
-    return [random.Random(seed * 1000 + i).randrange(VOCABULARY) for i in range(length)]
+    return random_model({"layers": 3, "max_positions": 700} | changes)
 
 
 def again(work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:

@@ -7,22 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencwm.model.config import ModelConfig, preset
+from opencwm.model.config import preset
 from opencwm.model.session import ContextFull, Session
 from opencwm.model.transformer import Transformer, document_positions
+
+from .conftest import random_model
 
 EXTRAS = dict(qk_norm=True, conv_width=4, tie_embeddings=True)
 WINDOW = dict(local_window=5, global_every=3)
 
 
 def build(**changes: object) -> Transformer:
-    values = dict(vocab_size=40, dim=32, layers=3, heads=4, kv_heads=2, head_dim=8, ffn_dim=48, max_positions=256)
-    model = Transformer(ModelConfig.from_dict(values | changes), seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():  # far from the initial weights: convolutions on, attention sharp
-            parameter.add_(torch.empty_like(parameter).normal_(0, 0.2, generator=generator))
-    return model
+    return random_model({"layers": 3} | changes)
 
 
 def random_tokens(rows: int, tokens: int, seed: int = 3) -> torch.Tensor:

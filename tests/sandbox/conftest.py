@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
-from opencwm.sandbox import InfraError, Limits, open_sandbox
+from opencwm.sandbox import Finished, InfraError, Limits, open_sandbox
 from opencwm.sandbox.bubblewrap import BubblewrapSandbox
 from opencwm.sandbox.container import IMAGE, find
 
 QUICK = Limits(wall_seconds=20, cpu_seconds=10, memory_bytes=256 << 20, disk_bytes=32 << 20, files=2000)
+SHORT = replace(QUICK, wall_seconds=0.3)
 
 
 def bubblewrap_or_skip():
@@ -46,3 +49,15 @@ def any_box(request):
         bubblewrap_or_skip()
     with open_sandbox(request.param, limits=QUICK) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def shell(any_box):
+    with any_box.shell() as session:
+        yield session
+
+
+def out(result):
+    """What a command printed that ended by itself."""
+    assert isinstance(result, Finished), result
+    return result.stdout.decode()

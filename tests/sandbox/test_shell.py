@@ -7,20 +7,7 @@ import pytest
 
 from opencwm.sandbox import Finished, InfraError, LimitReached, open_sandbox
 
-from .conftest import QUICK
-
-SHORT = replace(QUICK, wall_seconds=0.3)
-
-
-@pytest.fixture
-def shell(any_box):
-    with any_box.shell() as session:
-        yield session
-
-
-def out(result):
-    assert isinstance(result, Finished), result
-    return result.stdout.decode()
+from .conftest import QUICK, out
 
 
 def test_state_outlives_commands(shell):

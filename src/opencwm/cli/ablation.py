@@ -79,22 +79,23 @@ def ladder(
     except rungs.UnknownArm as error:
         raise Unusable(str(error)) from None
     changes = "".join(f" --set {value}" for value in overrides or [])
-    if as_json:
-        print(json.dumps([one.to_json() for one in found]))
-    else:
+    arms = [one.to_json() for one in found]
+    if not as_json:
         print(rungs.table(settings, found, f"cwm ladder {config}{changes}"), end="")
+    elif fit is None:
+        print(json.dumps(arms))
     if fit is None:
         return
     try:
-        scaling.draw(found, fit)
-        if not as_json:
-            print("\n" + scaling.report(found, wanted), end="")
+        fitted = scaling.scaling(found, wanted)
+        scaling.draw(found, fitted.curve, fit)
     except ImportError:
         raise Unusable('drawing needs matplotlib: pip install "opencwm[evals]"') from None
     except ValueError as error:
         raise Unusable(str(error)) from None
     except OSError as error:
         raise Unusable(f"cannot write {fit}: {error.strerror}") from None
+    print(json.dumps({"arms": arms, "scaling": fitted.to_json()}) if as_json else "\n" + fitted.table().rstrip())
 
 
 def _pair(text: str) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from opencwm.evals.ladder import Measured
 
 _EXPONENTS = np.arange(0.05, 1.01, 0.025)
-LEAST = 6
-"""Arms, of which there must be more than the form has numbers."""
+LEAST = 7
+"""Arms: more than the form has numbers, when one is left out too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Curve:
 
 
 def fit(arms: Sequence[Measured]) -> Curve:
-    """The curve with the smallest squared relative error. Raises ValueError for too few arms."""
-    if len(arms) < LEAST:
+    """The curve with the smallest squared relative error. Raises ValueError for fewer arms than it has numbers."""
+    if len(arms) < LEAST - 1:
         raise ValueError(f"{len(arms)} arms are too few for a curve of five numbers: give at least {LEAST}")
     sizes = np.array([arm.parameters for arm in arms], dtype=np.float64)
     tokens = np.array([arm.tokens for arm in arms], dtype=np.float64)
@@ -73,40 +74,66 @@ def _least_squares(columns: NDArray[np.float64], wanted: NDArray[np.float64]) ->
     return best
 
 
-def left_out(arms: Sequence[Measured]) -> list[tuple[Measured, Curve]]:
-    """Each arm, and the curve of all others."""
-    return [(arm, fit([other for other in arms if other is not arm])) for arm in arms]
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the curve says of a model, and the lowest and highest that the fits without one arm say."""
+
+    parameters: float
+    tokens: float
+    nats: float
+    low: float
+    high: float
 
 
-def report(arms: Sequence[Measured], forecasts: Sequence[tuple[float, float]]) -> str:
-    """Markdown: the curve, how it does on arms that it was not fitted to, and forecasts for (parameters, tokens)."""
-    curve, others = fit(arms), left_out(arms)
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """A curve, how far off arms are that it was not fitted to (mean and worst, relative), and forecasts."""
+
+    curve: Curve
+    error: float
+    worst: float
+    forecasts: tuple[Forecast, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def table(self) -> str:
+        """Markdown."""
+        curve = self.curve
+        lines = [
+            f"nats per frame = {curve.floor:.2f} + {curve.size:.4g} / N^{curve.size_exponent:.3f}"
+            f" + {curve.data:.4g} / D^{curve.data_exponent:.3f}",
+            f"arms predicted from the others: {self.error:.1%} off on average, {self.worst:.1%} at worst",
+        ]
+        if self.forecasts:
+            lines += ["", "| parameters | tokens | nats per frame | range of the fits |", "|---:|---:|---:|---:|"]
+        for each in self.forecasts:
+            lines.append(
+                f"| {_short(each.parameters)} | {_short(each.tokens)} | {each.nats:.2f} "
+                f"| {each.low:.2f} to {each.high:.2f} |"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def scaling(arms: Sequence[Measured], wanted: Sequence[tuple[float, float]]) -> Scaling:
+    """The curve through the arms, and what it says of the wanted (parameters, tokens). Raises ValueError."""
+    curve = fit(arms)
+    others = [(arm, fit([other for other in arms if other is not arm])) for arm in arms]
     errors = [abs(each(arm.parameters, arm.tokens) / arm.nats - 1) for arm, each in others]
-    lines = [
-        f"nats per frame = {curve.floor:.2f} + {curve.size:.4g} / N^{curve.size_exponent:.3f}"
-        f" + {curve.data:.4g} / D^{curve.data_exponent:.3f}",
-        f"arms predicted from the others: {np.mean(errors):.1%} off on average, {max(errors):.1%} at worst",
-        "",
-        "| parameters | tokens | nats per frame | range of the fits |",
-        "|---:|---:|---:|---:|",
-    ]
-    for parameters, tokens in forecasts:
+    forecasts: list[Forecast] = []
+    for parameters, tokens in wanted:
         spread = [each(parameters, tokens) for _, each in others]
-        lines.append(
-            f"| {_short(parameters)} | {_short(tokens)} | {curve(parameters, tokens):.2f} "
-            f"| {min(spread):.2f} to {max(spread):.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        forecasts.append(Forecast(parameters, tokens, curve(parameters, tokens), min(spread), max(spread)))
+    return Scaling(curve, sum(errors) / len(errors), max(errors), tuple(forecasts))
 
 
-def draw(arms: Sequence[Measured], path: Path) -> None:
+def draw(arms: Sequence[Measured], curve: Curve, path: Path) -> None:
     """The arms and the curve, as PNG. Raises ImportError without matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    curve = fit(arms)
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     along = np.geomspace(min(arm.tokens for arm in arms) / 1.5, max(arm.tokens for arm in arms) * 4, 60)
     for number, parameters in enumerate(sorted({arm.parameters for arm in arms})):

@@ -80,7 +80,7 @@ def evaluate(
         report.share(f"the writer's own text, {name}", sum(map(_same, asked, answers)), len(asked))
     differences = [float(after) - float(before) for after, before in zip(solved[True], solved[False], strict=True)]
     report.mean("solved, trace first less directly", differences, "of 1, paired")
-    right = [_returns(each, one.wish.examples[0][1]) for one, each in zip(asked, written[True], strict=True)]
+    right = [returns(each, one.wish.examples[0][1]) for one, each in zip(asked, written[True], strict=True)]
     report.share("rehearsed run returns what is wanted", sum(right), len(asked))
     report.share("solved, of these", sum(s for s, r in zip(solved[True], right, strict=True) if r), sum(right))
     return report
@@ -163,7 +163,7 @@ def _same(asked: Asked, answer: writing.Answer | None) -> bool:
     return answer is not None and answer.source == asked.source
 
 
-def _returns(answer: writing.Answer | None, wanted: str) -> bool:
+def returns(answer: writing.Answer | None, wanted: str) -> bool:
     """Whether the rehearsed run ends by returning the value of the first example."""
     if answer is None or answer.rehearsed is None or RETURN not in answer.rehearsed:
         return False

@@ -6,10 +6,9 @@
    each looks at what its slot holds up to its own position. `compiled.py` gives the addresses; nothing here owns memory of
    Python's, and the interpreter's lock is free meanwhile. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_processor.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if HERE
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")
 
@@ -250,14 +249,6 @@ static void multiplied(void *job, Member *me)
     product(m, all * me->number / me->size, all * (me->number + 1) / me->size, r->count, r->words, r->scale, r->out, 0);
 }
 
-static int available(void)
-{
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-}
-
 /* One block of memory for all that a step needs, in parts of 64 bytes; the first time round it only counts. */
 typedef struct { char *base; size_t used; } Arena;
 
@@ -337,19 +328,11 @@ static PyObject *multiply_rows(PyObject *self, PyObject *arguments)
 }
 
 #pragma GCC pop_options
-#else
-#define NOT_HERE 1
-static int available(void) { return 0; }
 #endif
 
-static PyObject *is_available(PyObject *self, PyObject *nothing)
-{
-    return PyBool_FromLong(available());
-}
-
 static PyMethodDef methods[] = {
-    {"available", is_available, METH_NOARGS, "Whether this processor has what the pass needs."},
-#ifndef NOT_HERE
+    AVAILABLE,
+#if HERE
     {"forward", forward, METH_VARARGS,
      "forward(model, cache, count, tokens, slots, positions, out, threads): addresses; out is float32 (count, width)."},
     {"multiply", multiply_rows, METH_VARARGS, "multiply(matrix, count, x, out, threads): out = x times the matrix."},

@@ -1,12 +1,12 @@
 /* Causal attention within spans of tokens, forward and backward, for training on CPUs with AVX-512, in float32.
 
    PyTorch's CPU attention is made for long rows and wide heads; documents here have some hundred tokens and heads of 32
-   numbers, where it reaches a tenth of what the processor can do. Here a span's keys and values of one head are laid out
+   numbers, where it reaches a fifth of what the processor can do. Here a span's keys and values of one head are laid out
    once for all query heads that share them, the scores of some rows are held whole (so the softmax is one pass), and all
    five kinds of products go through one loop. Nothing above the diagonal is computed, but for the corner of a block.
 
-   `kernels.py` gives the addresses; heads of a token lie side by side. Work is divided by span and
-   key head, each of which writes its own places; the interpreter's lock is free meanwhile. */
+   `kernels.py` gives the addresses; heads of a token lie side by side. Work is divided by span and key head, each of which
+   writes its own places; the interpreter's lock is free meanwhile. A part of the module `_steps`, for the length of files. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -227,13 +227,8 @@ static void work(void *job, Member *me)
     }
 }
 
-static int available(void)
-{
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-}
-
-static PyObject *attend(PyObject *self, PyObject *arguments)
+/* attend(inputs, gradients, ends, spans, heads, kv_heads, head_dim, threads): see `kernels.span_attention`. */
+PyObject *attend_spans(PyObject *self, PyObject *arguments)
 {
     unsigned long long query, key, value, out, logsum, grad_out, grad_query, grad_key, grad_value, ends;
     Job job = {0};
@@ -263,27 +258,4 @@ static PyObject *attend(PyObject *self, PyObject *arguments)
 }
 
 #pragma GCC pop_options
-#else
-#define NOT_HERE 1
-static int available(void) { return 0; }
 #endif
-
-static PyObject *is_available(PyObject *self, PyObject *nothing)
-{
-    return PyBool_FromLong(available());
-}
-
-static PyMethodDef methods[] = {
-    {"available", is_available, METH_NOARGS, "Whether this processor has what the kernel needs."},
-#ifndef NOT_HERE
-    {"attend", attend, METH_VARARGS, "attend(inputs, gradients, ends, spans, heads, ...): see kernels.span_attention."},
-#endif
-    {NULL, NULL, 0, NULL},
-};
-
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_spans", "Attention within spans, in C.", -1, methods};
-
-PyMODINIT_FUNC PyInit__spans(void)
-{
-    return PyModule_Create(&module);
-}

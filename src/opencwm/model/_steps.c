@@ -6,10 +6,9 @@
    multiples of 16, of heads of 32. Rows are divided among the threads; each has sums of its own for gradients of weights,
    which are added up in the threads' order, so that the same number of threads gives the same bits. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_processor.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if HERE
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")
 
@@ -268,14 +267,6 @@ static void convolve_backward(void *step, Member *me)
 
 /* --- From Python */
 
-static int available(void)
-{
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16");
-}
-
 /* Runs a step; `total` takes the threads' sums of `count` gradients of weights, where there are such. */
 static PyObject *done(Step *s, void (*work)(void *, Member *), int threads, float *total, int64_t count)
 {
@@ -351,20 +342,16 @@ static PyObject *convolution_(PyObject *self, PyObject *arguments)
     return done(&s, grad ? convolve_backward : convolve, threads, (void *)grad_weight, taps * width);
 }
 
+PyObject *attend_spans(PyObject *self, PyObject *arguments); /* of _spans.c */
+
 #pragma GCC pop_options
-#else
-#define NOT_HERE 1
-static int available(void) { return 0; }
 #endif
 
-static PyObject *is_available(PyObject *self, PyObject *nothing)
-{
-    return PyBool_FromLong(available());
-}
-
 static PyMethodDef methods[] = {
-    {"available", is_available, METH_NOARGS, "Whether this processor has what the steps need."},
-#ifndef NOT_HERE
+    AVAILABLE,
+#if HERE
+    {"attend", attend_spans, METH_VARARGS,
+     "attend(inputs, gradients, ends, spans, heads, kv_heads, head_dim, threads); a gradient of the output: backward."},
     {"swiglu", swiglu_, METH_VARARGS, "swiglu(rows, width, kind, x, grad, out, threads); grad 0: forward."},
     {"rms_norm", rms_norm_, METH_VARARGS,
      "rms_norm(rows, width, x, weight, eps, grad, inverse, out, grad_weight, threads); grad 0: forward."},

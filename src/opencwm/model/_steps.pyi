@@ -43,3 +43,13 @@ def convolution(
     grad_weight: int,
     threads: int,
 ) -> None: ...
+def attend(
+    inputs: tuple[int, int, int, int, int],
+    gradients: tuple[int, int, int, int],
+    ends: int,
+    spans: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    threads: int,
+) -> None: ...

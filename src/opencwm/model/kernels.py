@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 try:
-    from opencwm.model import _spans, _steps
+    from opencwm.model import _steps
 except ImportError:  # built without a compiler
-    _spans = _steps = None  # type: ignore[assignment]
+    _steps = None  # type: ignore[assignment]
 
-IN_C = _steps is not None and _steps.available() and _spans.available()
+IN_C = _steps is not None and _steps.available()
 """Whether the steps are done in C where they can be. Tests set it."""
 _KINDS = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -320,7 +320,7 @@ def _attend(saved: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
     inputs = (_at(q_NHD), _at(k_NKD), _at(v_NKD), _at(out_NHD), _at(logsum_NH))
     gradients = (_at(grads[0]), _at(grads[1]), _at(grads[2]), _at(grads[3]))
     shape = (len(ends_S), q_NHD.shape[1], k_NKD.shape[1], q_NHD.shape[2])
-    _spans.attend(inputs, gradients, _at(ends_S), *shape, torch.get_num_threads())
+    _steps.attend(inputs, gradients, _at(ends_S), *shape, torch.get_num_threads())
 
 
 def _turn(x_NJD: Tensor, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
