@@ -29,15 +29,17 @@ def test_examples_are_what_the_program_returns() -> None:
     assert checked > 20
 
 
-def test_a_call_is_changed_but_keeps_its_function_and_types() -> None:
-    rng = random.Random(0)
-    changed = {wishes.other_call("f('abc', 3, flag=True)", rng) for _ in range(50)}
-    assert len(changed) > 10
-    for call in changed:
-        assert call.startswith(("f('", 'f("'))
-        assert call.endswith("flag=True)")
-    assert wishes.other_call("f()", rng) == ""
-    assert wishes.other_call("f(g)", rng) == ""
+def test_what_cannot_be_called_or_raises_gives_no_examples() -> None:
+    for source, call in (("def f(a):\n    return a", None), ("def f(a):\n    return 1 / a", "f(0)")):
+        program = Program(source, call, function="f" if call is None else None)
+        assert wishes.examples(program, random.Random(0), 3, lambda other: record(other, limits=LIMITS)) == []
+
+
+def test_further_examples_differ_in_what_they_return() -> None:
+    program = Program("def f(text, n=2):\n    return text.upper() * n", "f('ab', n=3)")
+    found = wishes.examples(program, random.Random(0), 6, lambda other: record(other, limits=LIMITS))
+    assert found[0] == ("f('ab', n=3)", "'ABABAB'")
+    assert len(found) > 3 and len(set(dict(found).values())) > 2
 
 
 def test_the_mix_writes_lessons_of_both_forms() -> None:

@@ -1,12 +1,11 @@
 """What a function is wanted to do, made from one that does it: its signature, and examples from running it.
 
-Notable choice: further examples are the program's own call with one or two arguments changed a little
-(`derived.other_value`), so that they tell apart what one example leaves open; they run wherever the program ran.
+Further examples are calls as `inputs.py` makes them: the program's own with an argument changed, edge cases, and what
+the source says of the types. They run wherever the program ran.
 """
 
 from __future__ import annotations
 
-import ast
 import random
 from collections.abc import Callable
 
@@ -14,7 +13,8 @@ from opencwm.codec import writing
 from opencwm.codec.compact import Window
 from opencwm.codec.errors import CodecError
 from opencwm.codec.writing import Wish
-from opencwm.programs.derived import NO_LITERAL, literal, other_value
+from opencwm.programs import inputs
+from opencwm.programs.derived import NO_LITERAL, literal
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Trace
 from opencwm.trace.limits import Limits
@@ -22,6 +22,8 @@ from opencwm.trace.recorder import RecordError, record
 
 _LONGEST = 80
 """Characters of the longest value in an example."""
+_TRIES = 3
+"""Calls that are made for each example wanted: some raise, or return much."""
 Recording = Callable[[Program], Trace]
 
 
@@ -30,10 +32,14 @@ def examples(program: Program, rng: random.Random, count: int, recording: Record
 
     `recording` runs a program; where it raises RecordError, that call is left out.
     """
+    name, opening, arguments = (program.call or "").partition("(")
+    if not opening:
+        return []
+    known, seed = [arguments.removesuffix(")")], rng.getrandbits(32)
+    others = inputs.for_source(program.source, name, seed=seed, count=_TRIES * count, known=known)
     found: dict[str, str] = {}
-    calls = [program.call or "", *(other_call(program.call or "", rng) for _ in range(3 * count))]
-    for call in calls:
-        if not call or call in found or len(found) == count:
+    for call in (program.call or "", *others):
+        if call in found or len(found) == count:
             continue
         try:
             trace = recording(Program(program.source, call, origin=program.origin))
@@ -47,31 +53,13 @@ def examples(program: Program, rng: random.Random, count: int, recording: Record
     return list(found.items())
 
 
-def other_call(call: str, rng: random.Random) -> str:
-    """The call with one or two of its arguments changed; "" where it has none that can be."""
-    try:
-        node = ast.parse(call, mode="eval").body
-    except SyntaxError:
-        return ""
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        return ""
-    texts = [ast.unparse(argument) for argument in node.args]
-    values = {place: value for place, text in enumerate(texts) if (value := literal(text)) is not NO_LITERAL}
-    if not values:
-        return ""
-    for place in rng.sample(list(values), min(len(values), rng.choice((1, 1, 2)))):
-        texts[place] = repr(other_value(values[place], rng))
-    texts += [ast.unparse(keyword) for keyword in node.keywords]
-    return f"{node.func.id}({', '.join(texts)})"
-
-
 def lesson(program: Program, trace: Trace, rng: random.Random, *, limits: Limits, max_tokens: int) -> Window | None:
     """A window that asks for the program's function, half of the time with its run first; None where it does not fit.
 
     Runs the program again in this process, so it must be one that may.
     """
     first = writing.signature(program.source)
-    if first is None or program.call is None or trace.outcome.kind != "return":
+    if first is None or trace.outcome.kind != "return":
         return None
     shown = examples(program, rng, rng.choice((2, 3, 3, 4)), lambda other: record(other, limits=limits))
     if not shown:
