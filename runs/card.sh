@@ -12,10 +12,11 @@ cwm=${CWM:-cwm}
 config=$(dirname "$0")/../configs/mix-tiny.toml
 mkdir -p "$out"
 
-# table NAME MOST COMMAND...: at most MOST programs, all for 0
+# table NAME MOST COMMAND...: at most MOST programs, all for 0; - for a command that has its own
 table() {
-    name=$1 most=${PROGRAMS:-$2}
+    name=$1 most=$2
     shift 2
+    [ "$most" = - ] && most=0 || most=${PROGRAMS:-$most}
     case " ${TABLES:-$name} " in *" $name "*) ;; *) return 0 ;; esac
     [ ! -s "$out/$name.txt" ] || return 0
     [ "$most" = 0 ] || set -- "$@" --limit "$most"
@@ -29,7 +30,7 @@ table calibration 60 eval calibration
 table writing 200 eval writing
 table functions 100 eval semantics --config "$config" --set "data=\"$data\"" --set "audit=\"$data\"" \
     --set shares.written=0 --set shares.drills=0 --set shares.harvested=0
-PROGRAMS=0 table long 0 eval long
+table long - eval long
 if [ -f "$crux" ]; then
     table crux 0 eval crux --data "$crux"
     table crux-frames 100 eval frames --data "$crux"
