@@ -43,6 +43,8 @@ SURFACE = {
     "ablate": ["--help", "--json", "--set", "CONFIG"],
     "train": ["--help"],
     "train run": ["--dry-run", "--from", "--help", "--json", "--plan", "--processes", "--set", "CONFIG"],
+    "train average": ["--help", "--output", "RUN..."],
+    "train policy": ["--dry-run", "--from", "--help", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "--over", "RUN..."],
     "eval": ["--help"],
     "eval frames": ["--data", "--help", "--json", "--limit", "--renamed", "--weights"],

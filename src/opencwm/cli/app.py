@@ -122,6 +122,8 @@ app.command("serve", epilog=_example("cwm serve --port 8000"))(serving.serve)
 
 train = typer.Typer(cls=training.TrainCommands, help=training.ABOUT, no_args_is_help=True)
 train.command("run", hidden=True, epilog=_example("cwm train configs/tiny.toml --dry-run"))(training.train)
+train.command("average", epilog=_example("cwm train average RUN RUN --output FOLDER"))(training.average)
+train.command("policy", epilog=_example("cwm train policy configs/policy.toml --dry-run"))(training.policy)
 train.command("plot", epilog=_example("cwm train plot RUN --output curves.png"))(training.plot)
 app.add_typer(train, name="train", epilog=_example("cwm train configs/tiny.toml --dry-run"))
 

@@ -1,4 +1,4 @@
-"""`cwm train`: making a model. `cwm train CONFIG` runs; `cwm train plot RUN...` draws what runs have logged."""
+"""`cwm train`: making a model. `cwm train CONFIG` runs; see below for the commands beside it."""
 
 from __future__ import annotations
 
@@ -73,6 +73,51 @@ def train(
         from opencwm.train.loop import train as run
 
         run(settings)
+
+
+def policy(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/policy.toml.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in updates=100.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="A weights folder. Without it: the shipped model."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
+) -> None:
+    """A policy gradient: groups of the model's own rollouts, rewarded for each frame before the first error.
+
+    One that was stopped goes on where it was when the same command is given again.
+    """
+    from opencwm.config import load, resolved
+    from opencwm.train.policy import PolicyConfig
+    from opencwm.train.policy import train as run
+
+    given = list(overrides or [])
+    if start is not None:
+        given.append(f"start={json.dumps(str(start))}")
+    settings = load(PolicyConfig, config, given)
+    if dry_run:
+        print(resolved(settings), end="")
+        return
+    with failing():
+        run(settings, typer.echo)
+
+
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs that began alike.", metavar="RUN...")],
+    output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="The folder to write.")],
+) -> None:
+    """Average the last checkpoints of runs that began from the same one and saw different data.
+
+    What is written can be begun from: `cwm train CONFIG --from FOLDER --set start.optimiser=carried`.
+    """
+    from opencwm.train.average import average as mean
+
+    with failing():
+        tokens = mean(runs, output, typer.echo)
+    typer.echo(f"mean of {len(runs)} runs, {tokens:,} tokens together, written to {output}")
 
 
 class Over(StrEnum):

@@ -33,7 +33,7 @@ TEMPERATURE = 0.7
 """Of the drawn rollouts: below 1, so that most of them stay likely."""
 
 
-class _Writing:
+class Writing:
     """The constraint of one rollout, which also keeps the frames that it completes."""
 
     def __init__(self, constraint: Constraint, room: int) -> None:
@@ -112,7 +112,7 @@ class VotingWorld:
         going = list(enumerate(made))
         before = [-1] * len(made)  # frames at the last start: a frame longer than the context would never end
         while going:
-            due: list[tuple[int, Rollout, _Writing, Generation]] = []
+            due: list[tuple[int, Rollout, Writing, Generation]] = []
             for number, one in going:
                 given = Trace(program.context, program.entry_line, tuple(one.frames), UNFINISHED, self.world.python)
                 if before[number] == len(one.frames):
@@ -126,7 +126,7 @@ class VotingWorld:
                         raise
                     one.outcome = Outcome("truncated", str(error))
                     continue
-                writing = _Writing(constraint, self.most_frames - len(one.frames) + len(prefix))
+                writing = Writing(constraint, self.most_frames - len(one.frames) + len(prefix))
                 sampling = Sampling(
                     self.world.max_tokens - len(ids),
                     temperature=0.0 if one.greedy else self.temperature,
@@ -151,7 +151,7 @@ class VotingWorld:
         return contradiction(trace)
 
 
-def _taken(one: Rollout, writing: _Writing, generation: Generation) -> bool:
+def _taken(one: Rollout, writing: Writing, generation: Generation) -> bool:
     """Take over what a sequence has written; whether the rollout is at its end."""
     tokens = generation.result()
     one.tokens += len(tokens)
