@@ -47,8 +47,8 @@ SURFACE = {
     "train policy": ["--dry-run", "--from", "--help", "--set", "CONFIG"],
     "train plot": ["--help", "--key", "--output", "--over", "RUN..."],
     "eval": ["--help"],
-    "eval frames": ["--data", "--help", "--json", "--limit", "--renamed", "--weights"],
-    "eval crux": ["--data", "--help", "--input", "--json", "--limit", "--vote", "--weights"],
+    "eval frames": ["--alone", "--data", "--help", "--json", "--limit", "--renamed", "--weights"],
+    "eval crux": ["--alone", "--data", "--help", "--input", "--json", "--limit", "--vote", "--weights"],
     "eval calibration": [
         *["--data", "--fit", "--fit-programs", "--help", "--json", "--limit", "--plot", "--weights"],
     ],

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from opencwm.cli.app import app
@@ -21,10 +22,13 @@ from opencwm.world.protocol import Prediction
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model that knows nothing: its frames are legal, and hardly ever right."""
+    """A model that knows nothing and is sure of it: its frames are legal, and right only where nothing else is."""
     monkeypatch.setattr(decoder, "MAX_VALUE_TOKENS", 8)
     config = preset("tiny", vocab_size=VOCABULARY.size, dim=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn_dim=32)
-    save_weights(tmp_path / "random", Transformer(config), {})
+    model = Transformer(config)
+    with torch.no_grad():
+        model.norm.weight.fill_(50.0)
+    save_weights(tmp_path / "random", model, {})
     return tmp_path / "random"
 
 

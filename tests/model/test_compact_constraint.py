@@ -71,7 +71,7 @@ def test_the_start_is_forced() -> None:
 
 
 def test_a_branch_has_its_two_lines_and_straight_code_one() -> None:
-    constraint = prompt("def main():\n    x = 1\n    if x:\n        y = 2\n    return x\n")
+    constraint = prompt("def main():\n    x = abs(1)\n    if x:\n        y = 2\n    return x\n")
     for name in ("<call>", "<L1>", "<L2>"):
         constraint.push(VOCABULARY.ids[name])
     assert {n for n in names(constraint.allowed()) if n.startswith("<L")} == {"<L3>"}

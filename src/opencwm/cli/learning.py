@@ -32,6 +32,10 @@ Vote = Annotated[
     int, typer.Option("--vote", metavar="N", min=0, help="Let N rollouts vote, the first greedy. 0: one greedy run.")
 ]
 
+Alone = Annotated[
+    bool, typer.Option("--alone", help="The model writes every value itself, also what can only be a copy.")
+]
+
 
 class Report(Protocol):
     """What an evaluation gives: its figures as data and as text."""
@@ -49,6 +53,7 @@ def frames(
     rename: Annotated[
         bool, typer.Option("--renamed", help="Give variables names without meaning first: what of it was memory?")
     ] = False,
+    alone: Alone = False,
 ) -> None:
     """Next-frame accuracy with the true past, and frames until the first error when running free."""
     from opencwm.evals.frames import evaluate
@@ -57,7 +62,7 @@ def frames(
         load_crux(data, limit)
     with progress("loading the model") as say:
         counting = _counting("predicting", say)
-        report = evaluate(data, limit=limit, weights=weights, rename=rename, progress=counting)
+        report = evaluate(data, limit=limit, weights=weights, rename=rename, alone=alone, progress=counting)
     _print(report, as_json)
 
 
@@ -70,13 +75,14 @@ def crux(
     as_json: Json = False,
     weights: Weights = None,
     vote: Vote = 0,
+    alone: Alone = False,
 ) -> None:
     """Output accuracy: one greedy predicted run per program, or a vote of several; no interpreter in the loop."""
     from opencwm.evals import crux as outputs
     from opencwm.evals import crux_input
 
-    if inputs and vote:
-        raise Unusable("--vote is for outputs: leave out --input or --vote")
+    if inputs and (vote or alone):
+        raise Unusable("--vote and --alone are for outputs: leave out --input, or these")
 
     load_crux(data, limit)
     with progress("loading the model") as say:
@@ -84,7 +90,7 @@ def crux(
         if inputs:
             report = crux_input.evaluate(data, limit=limit, weights=weights, progress=counting)
         else:
-            report = outputs.evaluate(data, limit=limit, weights=weights, vote=vote, progress=counting)
+            report = outputs.evaluate(data, limit=limit, weights=weights, vote=vote, alone=alone, progress=counting)
     _print(report, as_json)
 
 

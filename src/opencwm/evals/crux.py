@@ -110,17 +110,18 @@ def evaluate(
     limit: int | None = None,
     world: World | None = None,
     vote: int = 0,
+    alone: bool = False,
     most_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Predict every program of the file once and score it.
 
     `world` answers if given; else the local model of `weights` (None: the shipped one), with `vote` by the vote of so
-    many rollouts. `most_tokens`: those after which a run is cut off, besides `MOST_FRAMES`. Raises ValueError for a
-    malformed file, and WorldError if the world can answer nothing at all.
+    many rollouts. `alone`: nothing is copied for it. `most_tokens`: those after which a run is cut off, besides
+    `MOST_FRAMES`. Raises ValueError for a malformed file, and WorldError if the world can answer nothing at all.
     """
     items = load(path, limit=limit)
-    world = world or open_world(weights)
+    world = world or open_world(weights, alone=alone)
     if vote:
         assert isinstance(world, LocalWorld), "votes are taken of a local model"
         world = VotingWorld(world, vote, most_frames=MOST_FRAMES)

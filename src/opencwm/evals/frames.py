@@ -76,15 +76,16 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     rename: bool = False,
+    alone: bool = False,
     world: World | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Score a world on the programs of a file, or without one on generated programs held out from training.
 
-    `rename`: give all variables names without meaning first. `world` answers if given; else the local model of
-    `weights` (None: the shipped one). Raises ValueError for a malformed file.
+    `rename`: give all variables names without meaning first. `alone`: nothing is copied for the model. `world` answers
+    if given; else the local model of `weights` (None: the shipped one). Raises ValueError for a malformed file.
     """
-    world = world or open_world(weights)
+    world = world or open_world(weights, alone=alone)
     count = limit if path is not None or limit is not None else GENERATED
     data = Path(path).name if path is not None else f"generated, held out, seed {seed}"
     report = Report("frames", describe(world, weights, data=data, limit=count, renamed=rename or None))

@@ -54,8 +54,11 @@ def check_alive(runs: Sequence[FreeRun]) -> None:
         raise error
 
 
-def open_world(weights: str | Path | None) -> World:
-    """The local model of a weights folder, or the shipped one. Raises WorldError."""
+def open_world(weights: str | Path | None, *, alone: bool = False) -> World:
+    """The local model of a weights folder, or the shipped one. Raises WorldError.
+
+    `alone`: it writes every value itself, also what can only be a copy (`model/copies.py`).
+    """
     from opencwm.world.local import LocalWorld
 
-    return LocalWorld.load(Path(weights) if weights is not None else None)
+    return LocalWorld.load(Path(weights) if weights is not None else None, copies=not alone)

@@ -6,6 +6,7 @@ write no malformed trace. Where one token alone is legal the decoder needs no fo
   cannot jump to a line that merely looks alike.
 - A function may be called only from a line that names it, from anywhere if it is a method with a dunder name, is
   decorated, or is passed around as a value.
+- Values that can only be copied (`copies.py`) are: the arguments of a call, `a = b`, `return name`.
 - Answers are supersets of what can happen: a right model is never forced to be wrong (tests check that on real runs).
 """
 
@@ -19,7 +20,8 @@ from collections.abc import Iterable
 from opencwm.codec.compact import Activation
 from opencwm.codec.compact_reader import Reader
 from opencwm.codec.flow import ControlFlow, Scope
-from opencwm.codec.tokenizer import LINES_PER_PAGE, STEPS, VALUE_TOKENS, VOCABULARY
+from opencwm.codec.tokenizer import LINES_PER_PAGE, STEPS, VALUE_TOKENS, VOCABULARY, encode_value
+from opencwm.model.copies import Copies
 from opencwm.model.literals import LiteralState
 from opencwm.trace.frames import Frame
 from opencwm.trace.steps import STEP_FUNCTION, instrument
@@ -37,18 +39,21 @@ _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambd
 class Constraint:
     """The legal next tokens of one reader; `push` feeds a token to both."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, copies: bool = True) -> None:
         self.reader = reader
         self.literal = LiteralState()
         self.raised = False  # the last frame was an exception that left its activation
         self.lines = reader.context.split("\n")
         self.program = Facts(reader.context, reader.flow)
+        self.copies = Copies(reader.context) if copies else None
+        self._last: Frame | None = None
+        self._copy: list[int] | None = None  # the tokens of the value that is due, where it can only be copied
 
     def clone(self) -> Constraint:
         """An independent constraint in the same state, for trying a continuation."""
         other = object.__new__(Constraint)
         other.reader, other.lines, other.program = self.reader.clone(), self.lines, self.program
-        other.raised = self.raised
+        other.raised, other.copies, other._last, other._copy = self.raised, self.copies, self._last, self._copy
         other.literal = LiteralState()
         for slot in LiteralState.__slots__:
             setattr(other.literal, slot, getattr(self.literal, slot))
@@ -64,7 +69,11 @@ class Constraint:
         else:
             self.literal = LiteralState()
         if frames:
+            self._last = frames[-1]
             self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
+        if self.copies is not None and self.reader.state in ("value", "result") and not self.reader.value:
+            text = self._copied(self.copies)
+            self._copy = encode_value(text) if text is not None else None
         return frames
 
     def settle(self) -> list[Frame]:
@@ -72,14 +81,33 @@ class Constraint:
         frames = self.reader.settle()
         self.literal = LiteralState()
         if frames:
+            self._last = frames[-1]
             self.raised = _goes_on(frames[-1]) and self.reader.mark == _RAISE
         return frames
+
+    def _copied(self, copies: Copies) -> str | None:
+        """The value that begins here, if it can only be a copy."""
+        reader = self.reader
+        if not reader.stack:
+            return None
+        top = reader.stack[-1]
+        if reader.state == "result":
+            return copies.returned(top, len(reader.stack) - 1, self._last) if reader.mark == _RETURN else None
+        if reader.purpose != "change" or reader.value_name is None:
+            return None
+        if reader.call is not None:
+            return copies.argument(top, reader.call, reader.value_name)
+        return copies.assigned(top, reader.value_name)
 
     def allowed(self) -> frozenset[int] | set[int]:
         """Token ids that may come next; empty when the trace has ended."""
         reader = self.reader
         if reader.page:
             return {VOCABULARY.line_start + line % LINES_PER_PAGE for line in self._pages()}
+        if self._copy is not None and reader.state in ("value", "result"):
+            at = len(reader.value)
+            if reader.value == self._copy[:at]:
+                return {self._copy[at]} if at < len(self._copy) else self._after_value()
         if reader.state == "value":
             tokens = self.literal.allowed()
             return tokens | self._after_value() if self.literal.whole else tokens
@@ -141,9 +169,9 @@ class Constraint:
         tokens: set[int] = set()
         if call is not None:
             fresh = scope is not None and scope.line == call.line
-            missing = [n for n in scope.arguments if n not in call.locals] if scope is not None and fresh else []
-            if missing:
-                return self._names(missing[:1])
+            wanted = [n for n in scope.arguments if n not in call.locals] if scope is not None and fresh else []
+            if wanted:
+                return self._names(wanted[:1])
             names = self._names(set(scope.names if scope else ()) - set(call.locals))
             if not fresh or (scope is not None and scope.is_generator):
                 tokens |= {_GO, *names}
@@ -151,6 +179,16 @@ class Constraint:
                 tokens |= names
         if self.raised if raised is None else raised:
             return {_RAISE, *({_EXCEPTION} if self.program.handles(top) else ())}
+        due = self.copies.due(top) if self.copies is not None and call is None else None
+        if due is not None and (missing := [name for name in due if name not in changed]):
+            tokens |= self._names(missing)
+            if not changed and not deleted and not handled:
+                tokens |= self._steps(top)  # of `-1`
+                if scope is None or scope.may_return(top.line):
+                    tokens.add(_RETURN)
+            if self.program.deletes and not changed and set(top.locals) - self.reader.deleted:
+                tokens.add(_DELETE)  # `except ... as name` takes its name away
+            return tokens
         pending = bool(changed) or deleted
         following = scope.successors(top.line) if scope else frozenset(range(1, len(self.lines) + 1))
         if scope is not None and scope.line == top.line and (call is not None or not following):
@@ -159,13 +197,13 @@ class Constraint:
         if call is None and self.reader.offset == self.reader.first:
             tokens.add(_GO)
         if call is None and following:
-            known = {*(scope.names if scope else self.reader.names), *top.locals}
+            known = set() if due is not None else {*(scope.names if scope else self.reader.names), *top.locals}
             tokens |= self._names(known - changed)
             if self.program.deletes and not changed and set(top.locals) - self.reader.deleted:
                 tokens.add(_DELETE)
         if not pending:
             if call is None and not handled:
-                tokens |= {VOCABULARY.step_start + node for node in self.program.steps.get(top.line, ())}
+                tokens |= self._steps(top)
             if scope is None or scope.may_return(top.line):
                 tokens.add(_RETURN)
             tokens.add(_RAISE)
@@ -174,6 +212,9 @@ class Constraint:
             if self.program.callees(top.line):
                 tokens.add(_CALL)
         return tokens
+
+    def _steps(self, top: Activation) -> set[int]:
+        return {VOCABULARY.step_start + node for node in self.program.steps.get(top.line, ())}
 
     def _functions(self) -> set[int]:
         """After a call mark (and an index): the lines of what can be called from the current line."""

@@ -44,6 +44,7 @@ class LocalWorld:
 
     `calibration`: what its probabilities are worth; None tells them as the model gives them. `patience`: tokens after
     which a frame that is not complete is given up, for a model that may not know how to end one (None: the context's).
+    `copies`: write what can only be a copy for the model (`model/copies.py`); without, it answers alone.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LocalWorld:
         python: str = "3.11",
         calibration: Calibration | None = None,
         patience: int | None = None,
+        copies: bool = True,
     ) -> None:
         if model.config.vocab_size < FIRST_SIZE:
             raise WorldError(
@@ -69,9 +71,10 @@ class LocalWorld:
         self.python = python
         self.calibration = calibration
         self.patience = patience
+        self.copies = copies
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, threads: int | None = 1) -> LocalWorld:
+    def load(cls, folder: Path | None = None, *, threads: int | None = 1, copies: bool = True) -> LocalWorld:
         """A world from a weights folder, the shipped one by default. Raises WeightsError and WorldError.
 
         `threads` is set for all of torch (None leaves it): one token of a small model is too little work for two
@@ -93,10 +96,11 @@ class LocalWorld:
         tokens = info.get("context_tokens")
         return cls(
             model,
-            name=folder.name,
+            name=folder.name if copies else f"{folder.name}, alone",
             max_tokens=tokens if isinstance(tokens, int) else CONTEXT_TOKENS,
             python=str(info.get("python", "3.11")),
             calibration=calibration,
+            copies=copies,
         )
 
     def run(
@@ -128,7 +132,7 @@ class LocalWorld:
 
         It takes over `spare`, and reads only what that has not read already. `room`: tokens that must be left.
         """
-        ids, constraint = opened(given, self.max_tokens - room, self.size)
+        ids, constraint = opened(given, self.max_tokens - room, self.size, copies=self.copies)
         session = spare or Session(self.runner, max_tokens=self.max_tokens)
         pairs = enumerate(zip(session.tokens, ids[:-1], strict=False))
         known = next((at for at, (ours, theirs) in pairs if ours != theirs), min(session.length, len(ids) - 1))
@@ -163,7 +167,7 @@ class LocalWorld:
             return None
 
 
-def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], Constraint]:
+def opened(given: Trace, max_tokens: int, size: int = SIZE, *, copies: bool = True) -> tuple[list[int], Constraint]:
     """Tokens of the frames of `given`, all of them if they leave room, else the latest, and what may follow them.
 
     `size`: tokens of the vocabulary that the model has.
@@ -185,7 +189,7 @@ def opened(given: Trace, max_tokens: int, size: int = SIZE) -> tuple[list[int], 
         )
     ids = encoder.window(start, len(given.frames), ending=False).ids
     reader = Reader.from_prompt(ids, size)
-    constraint = Constraint(reader)
+    constraint = Constraint(reader, copies=copies)
     for token in ids[reader.offset :]:
         constraint.push(token)
     constraint.settle()

@@ -120,7 +120,7 @@ class VotingWorld:
                     continue
                 before[number] = len(one.frames)
                 try:
-                    ids, constraint = opened(given, self.world.max_tokens, self.world.size)
+                    ids, constraint = opened(given, self.world.max_tokens, self.world.size, copies=self.world.copies)
                 except WorldError as error:
                     if len(one.frames) == len(prefix):
                         raise
