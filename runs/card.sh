@@ -26,6 +26,7 @@ table() {
 }
 
 table frames 200 eval frames
+table frames-alone 200 eval frames --alone
 table calibration 60 eval calibration
 table writing 200 eval writing
 table functions 100 eval semantics --config "$config" --set "data=\"$data\"" --set "audit=\"$data\"" \
@@ -33,6 +34,7 @@ table functions 100 eval semantics --config "$config" --set "data=\"$data\"" --s
 table long - eval long
 if [ -f "$crux" ]; then
     table crux 0 eval crux --data "$crux"
+    table crux-alone 0 eval crux --data "$crux" --alone
     table crux-frames 100 eval frames --data "$crux"
     table crux-renamed 100 eval frames --data "$crux" --renamed
     table crux-vote 100 eval crux --data "$crux" --vote 16
