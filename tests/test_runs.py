@@ -71,6 +71,41 @@ def test_links_of_the_shipped_model_go_on_from_small_files(tmp_path: Path) -> No
     assert "next frame" in (tmp_path / "out" / "card" / "frames.txt").read_text()
 
 
+@pytest.mark.slow
+def test_rounds_of_two_runs_are_averaged_and_go_on(tmp_path: Path) -> None:
+    small = [
+        "model.overrides={dim=32,layers=1,heads=2,kv_heads=1,head_dim=16,ffn_dim=32}",
+        "run.tokens_per_batch=1024",
+        "run.tokens_per_micro_batch=512",
+        "run.eval_programs=4",
+        "data.workers=0",
+        "data.buffer=8",
+        "data.sources.programs.mix.shares={written=1.0,drills=0.0,functions=0.0,harvested=0.0}",
+        "data.sources.programs.mix.audit=''",
+        "data.sources.programs.mix.data=''",
+    ]
+    scripts = Path(sys.executable)
+    cwm, config, start = str(scripts.with_name("cwm")), str(ROOT / "configs" / "mix-tiny.toml"), tmp_path / "start"
+    given = [part for one in small for part in ("--set", one)]
+    first = ["--set", f'run.folder="{start}"', "--set", "run.steps=2", "--set", f'export.folder="{tmp_path}/none"']
+    subprocess.run([cwm, "train", config, *given, *first], check=True, timeout=300, capture_output=True)
+    environment = {
+        **os.environ,
+        "CWM": cwm,
+        "PYTHON": str(scripts),
+        "ROUNDS": "2",
+        "STEPS": "3",
+        "MORE": " ".join(f"--set {one}" for one in small),
+    }
+    command = ["sh", str(ROOT / "runs" / "rounds.sh"), config, str(start), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("mean of 2 runs, 6,144 tokens together") == 2 and done.stdout.count("held out") == 4
+    assert (tmp_path / "out" / "weights" / "model.safetensors").exists()
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert again.returncode == 0 and "mean of" not in again.stdout  # nothing is done twice
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "runs").glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_shell_and_say_how_to_use_them(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
