@@ -2,11 +2,13 @@
 # The shipped model on one GPU, in links of at most 30 minutes that go on from files of under 64 MiB (int8 weights; the
 # optimiser starts afresh and is warmed up). Never run on a GPU yet; its links have run on a CPU at a very small size.
 #   sh runs/shipped.sh first       from nothing, or from FROM=FOLDER (weights of the same shape)
-#   sh runs/shipped.sh next        goes on from the link before; as often as there is time, in any session
+#   sh runs/shipped.sh next        goes on from the link before; as often as there is time, on any day
 #   sh runs/shipped.sh last        goes on with a rate that falls to zero, calibrates, and measures
 # DATA: the folder of data sets (../shared/data); MINUTES of training a link (24); OUT: the folder to keep between
-# sessions, of which only weights-N and numbers.txt are needed (runs/out/shipped); MORE: further options of cwm train.
-# PROGRAMS, CRUX and TABLES: as in runs/card.sh.
+# links, of which only weights-N and numbers.txt are needed (runs/out/shipped); MORE: further options of cwm train.
+# PROGRAMS, CRUX and TABLES: as in runs/card.sh. MEASURE=no: the last link ends with its weights; a card needs no GPU.
+# With a GPU for a quarter of an hour: MINUTES=5 for the first link, MINUTES=5 MEASURE=no for the last, which takes as many
+# steps as the one before.
 set -eu
 cd "$(dirname "$0")/.."
 link=${1:?first, next or last: see the head of this file}
@@ -46,7 +48,7 @@ PYTHON
 printf 'link, steps, tokens, held-out loss: %s\n' "$(tail -n 1 "$out/numbers.txt")"
 du -h "$out/weights-$number/model.safetensors"
 rm -rf "$out/weights-$((number - 2))"
-[ "$link" = last ] || exit 0
+[ "$link" = last ] && [ "${MEASURE:-yes}" = yes ] || exit 0
 
 weights=$out/weights-$number
 "$cwm" eval calibration --weights "$weights" --fit --fit-programs "${PROGRAMS:-400}" --limit "${PROGRAMS:-200}" \
