@@ -46,10 +46,26 @@ while [ "$round" -lt "$rounds" ]; do
     from=$mean
     round=$((round + 1))
 done
-"$python" -c "
+"$python" - "$out" "$rounds" "$runs" "$steps" <<'PYTHON'
+import json
 import sys
 from pathlib import Path
+
+from opencwm.train.meter import LOG, read_log
 from opencwm.train.run import export
-export(Path(sys.argv[1]), Path(sys.argv[2]))
-" "$from" "$out/weights"
+
+out, rounds, runs, steps = Path(sys.argv[1]), *map(int, sys.argv[2:])
+export(out / f"mean-{rounds - 1}", out / "weights")
+tokens = 0
+with (out / LOG).open("w", encoding="utf-8") as file:  # one log of all rounds: cwm train plot OUT --over tokens
+    for number in range(rounds):
+        last = tokens
+        for records in zip(*(read_log(out / f"run-{number}-{run}") for run in range(runs)), strict=False):
+            keys = ("loss", "accuracy", "held_out_loss", "held_out_accuracy")
+            mean = {key: sum(one[key] for one in records) / runs for key in keys if all(key in one for one in records)}
+            seen = {"tokens": tokens + sum(one["tokens"] for one in records)} if "tokens" in records[0] else {}
+            file.write(json.dumps({"step": number * steps + records[0]["step"], **seen, **mean}) + "\n")
+            last = seen.get("tokens", last)
+        tokens = last
+PYTHON
 printf 'weights written to %s\n' "$out/weights"

@@ -1,5 +1,6 @@
 """The scripts of `runs/`: the whole recipe, end to end."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,9 @@ def test_rounds_of_two_runs_are_averaged_and_go_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("mean of 2 runs, 6,144 tokens together") == 2 and done.stdout.count("held out") == 4
     assert (tmp_path / "out" / "weights" / "model.safetensors").exists()
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [one["tokens"] for one in log if "loss" in one] == [6144, 12288]
+    assert [one["step"] for one in log if "held_out_loss" in one] == [3, 6]
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert again.returncode == 0 and "mean of" not in again.stdout  # nothing is done twice
 

@@ -22,6 +22,12 @@ A run that was stopped goes on where it was when the same command is given again
 """
 
 
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in --set run.steps=100.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")]
+
+
 class TrainCommands(TyperGroup):
     """`cwm train CONFIG` without naming the command that runs it."""
 
@@ -33,9 +39,7 @@ class TrainCommands(TyperGroup):
 
 def train(
     config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/tiny.toml.", metavar="CONFIG")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in run.steps=100.")
-    ] = None,
+    overrides: Overrides = None,
     start: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="Begin from a weights folder, a run, or one of its checkpoints."),
@@ -47,7 +51,7 @@ def train(
         int, typer.Option("--processes", metavar="N", min=1, help="The plan's memory for so many processes.")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a model: make or read documents, pack them, learn from them.
 
@@ -77,14 +81,12 @@ def train(
 
 def policy(
     config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/policy.toml.", metavar="CONFIG")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, as in updates=100.")
-    ] = None,
+    overrides: Overrides = None,
     start: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="A weights folder. Without it: the shipped model."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the whole configuration.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """A policy gradient: groups of the model's own rollouts, rewarded for each frame before the first error.
 
