@@ -37,7 +37,7 @@ if [ -f "$crux" ]; then
     table crux-alone 0 eval crux --data "$crux" --alone
     table crux-frames 100 eval frames --data "$crux"
     table crux-renamed 100 eval frames --data "$crux" --renamed
-    table crux-vote 100 eval crux --data "$crux" --vote 16
+    table crux-vote 0 eval crux --data "$crux" --vote 16
     table crux-input 100 eval crux --data "$crux" --input
     table semantics 100 eval semantics --data "$crux"
 fi

@@ -25,15 +25,13 @@ from opencwm.trace.values import Renderer
 
 LONGEST = 256
 """Bytes of the longest literal that is copied: a recording may cut longer ones."""
-_Function = ast.FunctionDef
-_DELAYS = (ast.Try, ast.With, ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
+_DELAYS = (ast.Try, ast.TryStar, ast.With, ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 _INNER = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _HARMLESS = (
     ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.List, ast.Tuple, ast.Dict, ast.Set,
     ast.Call, ast.keyword, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context, ast.Return, ast.Assign,
     ast.Expr,
 )  # fmt: skip
-
 _OPERATORS = (ast.BinOp, ast.UnaryOp, ast.Compare)  # which classes of the program may define
 
 
@@ -68,7 +66,7 @@ class Copies:
 
     def __init__(self, context: str) -> None:
         self._lines: dict[int, _Statement | None] = {}
-        self._functions: dict[int, _Function | None] = {}
+        self._functions: dict[int, ast.FunctionDef | None] = {}
         self._delayed: set[int] = set()
         self._shared = False
         try:
@@ -214,7 +212,7 @@ def _source(value: ast.expr) -> _Source | None:
     return None if renderer.elided else _Source(text)
 
 
-def _given(function: _Function, call: ast.Call) -> dict[str, ast.expr]:
+def _given(function: ast.FunctionDef, call: ast.Call) -> dict[str, ast.expr]:
     """The expression for each parameter that a call gives, or the default that it leaves; none with stars."""
     if any(isinstance(each, ast.Starred) for each in call.args) or any(each.arg is None for each in call.keywords):
         return {}
