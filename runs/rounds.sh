@@ -30,13 +30,15 @@ while [ "$round" -lt "$rounds" ]; do
             started="$started $!"
             run=$((run + 1))
         done
-        trap 'kill -INT $started' INT TERM
+        trap 'kill $started; wait; exit 130' INT TERM  # each saves where it is
         for process in $started; do
             wait "$process" || { tail -n 3 "$out"/run-"$round"-*.log; exit 4; }
         done
+        trap - INT TERM
         set --
         run=0
         while [ "$run" -lt "$runs" ]; do
+            [ -d "$out/run-$round-$run/weights" ] || { printf 'run %s was stopped: start again\n' "$run"; exit 4; }
             set -- "$@" "$out/run-$round-$run"
             run=$((run + 1))
         done

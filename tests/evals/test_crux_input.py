@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from opencwm.cli.app import app
 from opencwm.codec import tasks
 from opencwm.codec.tokenizer import FIRST_SIZE, SIZE, VOCABULARY, encode_value
 from opencwm.evals import crux_input
@@ -66,3 +68,9 @@ def test_a_model_answers_with_literals_or_not_at_all(
     save_weights(tmp_path / "old", Transformer(preset("tiny", vocab_size=FIRST_SIZE, **shape)), {})
     with pytest.raises(WorldError, match="old was trained before there were questions about runs: train it again"):
         evaluate(data, weights=tmp_path / "old")
+
+
+@pytest.mark.parametrize("option", [["--vote", "2"], ["--alone"]])
+def test_options_of_the_output_task_are_refused(option: list[str]) -> None:
+    done = CliRunner().invoke(app, ["eval", "crux", "--input", "--data", "programs.jsonl", *option])
+    assert done.exit_code != 0 and "for outputs: leave out --input" in str(done.exception) + done.output

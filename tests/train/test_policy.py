@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from opencwm.cli.app import app
+from opencwm.codec import compact
 from opencwm.codec.tokenizer import SIZE
 from opencwm.config import load
 from opencwm.model.config import preset
@@ -20,7 +22,8 @@ from opencwm.programs.program import Program
 from opencwm.trace.recorder import record
 from opencwm.train.optim import Optimiser
 from opencwm.train.policy import LOG, PolicyConfig, improve, train
-from opencwm.train.rollouts import Choice, Drawn, _judge, groups, programs
+from opencwm.train.rollouts import Choice, Drawn, groups, judge, programs
+from opencwm.train.run import TrainingError
 from opencwm.train.settings import OptimiserSettings
 from opencwm.world.local import SHIPPED
 
@@ -35,7 +38,7 @@ def drawn(right: int, *, whole: bool = False) -> Drawn:
 
 def test_the_baseline_of_a_frame_is_what_the_others_that_reached_it_get() -> None:
     rollouts = [drawn(0), drawn(2), drawn(4, whole=True)]
-    _judge(rollouts, 4, 0.5)
+    judge(rollouts, 4, 0.5)
     # Rewards from frame 0 on: 0, 1/2, 3/2. From frame 1 on, of those that got there: 1/4, 5/4.
     assert [one.advantages[0] for one in rollouts] == pytest.approx([-1.0, -0.25, 1.25])
     assert [one.advantages[1] for one in rollouts[1:]] == pytest.approx([-1.0, 1.0])
@@ -52,7 +55,7 @@ def test_rollouts_end_with_their_first_wrong_frame() -> None:
     (made,) = groups(engine, [(PROGRAM, truth)], group=16, **settings)  # type: ignore[arg-type]
     assert len({tuple(one.ids) for one in made}) > 1 and len({one.right for one in made}) > 1
     for one in made:
-        assert one.whole == (one.right == len(truth.frames)) or one.right == len(truth.frames)
+        assert not one.whole or one.right == len(truth.frames)
         assert one.choices and max(choice.frame for choice in one.choices) <= one.right < len(one.advantages)
         assert all(one.ids[choice.place] in choice.legal and len(choice.legal) > 1 for choice in one.choices)
     (again,) = groups(engine, [(PROGRAM, truth)], group=16, **settings)  # type: ignore[arg-type]
@@ -132,7 +135,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     theirs, _ = load_weights(tmp_path / "theirs")
     for (name, ours), (_, same) in zip(model.named_parameters(), theirs.named_parameters(), strict=True):
         assert torch.equal(ours, same), name
-    assert len((tmp_path / "other" / LOG).read_text().splitlines()) == 2
+    log = tmp_path / "other" / LOG
+    assert len(log.read_text().splitlines()) == 2
+    shutil.rmtree(tmp_path / "other" / "checkpoints" / "step-00000002")  # as if it had been killed before that save
+    train(load(PolicyConfig, ROOT / "configs" / "policy.toml", other), lambda text: None)
+    assert [json.loads(line)["update"] for line in log.read_text().splitlines()] == [1, 2]
+    with pytest.raises(TrainingError, match="a run with another seed: choose another folder"):
+        train(load(PolicyConfig, ROOT / "configs" / "policy.toml", [*other, "seed=5"]), lambda text: None)
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -155,3 +164,6 @@ def test_programs_are_those_that_fit_whole() -> None:
     found = [next(stream) for _ in range(5)]
     assert [index for index, _, _ in found] == sorted({index for index, _, _ in found})
     assert all(trace.outcome.kind != "truncated" for _, _, trace in found)
+    assert all(len(compact.encode(trace).ids) <= 200 for _, _, trace in found)
+    with pytest.raises(TrainingError, match=r"none fits 20 tokens whole: raise mix\.sequence_length"):
+        next(programs(mix, 10, 20))

@@ -201,3 +201,18 @@ def test_the_shipped_model_reads_words_that_it_may_have_no_token_for() -> None:
     trace, _ = collect(world.run(program), limit=20)
     assert trace.frames[2].locals == {"word": "'ab'", "total": "2"}
     assert max(world.start(trace).pending) < world.size
+
+
+def test_a_model_alone_writes_itself_what_can_only_be_a_copy(tmp_path: Path) -> None:
+    save_weights(tmp_path / "small", small_world().model, {})
+    trace = record(FACTORIAL)
+    chunk = compact.Encoder(trace).chunks[2]  # <call> <L1> n 3
+    before = replace(trace, frames=trace.frames[:2])
+    legal = []
+    for world in (LocalWorld.load(tmp_path / "small"), LocalWorld.load(tmp_path / "small", copies=False)):
+        constraint = world.start(before).constraint
+        for token in chunk[:-1]:
+            constraint.push(token)
+        legal.append(set(constraint.allowed()))
+    assert legal[0] == {chunk[-1]} and legal[1] > legal[0]
+    assert world.name == "small, alone"

@@ -7,8 +7,8 @@ Notable choices:
   model. `drift` in the log is how far the learner's log-probabilities are from those of the drawing engine.
 - Advantages are divided by their root mean square in the update, and the sum by the number of choices, so the learning
   rate means the same whatever the rewards are.
-- An update in which all rollouts of every group fare alike moves nothing, and says so.
-- A run that was stopped goes on where it was: weights, moments and place in the stream are in its checkpoints.
+- A group whose rollouts all fare alike gives no gradient; `moving` in the log is the share of those that do.
+- A run that was stopped goes on from its last checkpoint (weights, moments, place in the stream), and its log with it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from opencwm.world.local import SHIPPED, LocalWorld
 from opencwm.world.protocol import WorldError
 
 LOG = "policy.jsonl"
+_SAME = ("mix", "start", "first", "programs", "group", "temperature", "bonus", "seed")
+"""What a run that goes on must have as it was."""
 _ROW_TOKENS = 4096
 """Tokens of one forward pass, padding included."""
 
@@ -88,13 +90,22 @@ def train(config: PolicyConfig, say: Callable[[str], None] = print) -> list[dict
     config.folder.mkdir(parents=True, exist_ok=True)
     saved = checkpoint.load(config.folder / CHECKPOINTS, say)
     done, index = 0, config.first
+    ours = {name: str(getattr(config, name)) for name in _SAME}
     if saved is not None:
+        changed = next((name for name in _SAME if saved.info["identity"][name] != ours[name]), None)
+        if changed is not None:
+            raise TrainingError(f"{config.folder} holds a run with another {changed}: choose another folder")
         state.read_model(saved, model, optimiser)
         done, index = saved.step, int(saved.info["index"])
         say(f"resuming {config.folder} after update {done}")
     (config.folder / CONFIG_FILE).write_text(resolved(config), encoding="utf-8")
+    log = config.folder / LOG
+    kept = log.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if log.exists() else []
+    log.write_text("".join(kept), encoding="utf-8")
     room = config.mix.sequence_length
-    stream = programs(Mix(config.mix), index, room)
+    mix = Mix(config.mix)
+    mix.prepare()
+    stream = programs(mix, index, room)
     logged: list[dict[str, Any]] = []
     with checkpoint.Checkpointer(config.folder / CHECKPOINTS, keep=2) as saves:
         for update in range(done, config.updates):
@@ -122,7 +133,7 @@ def train(config: PolicyConfig, say: Callable[[str], None] = print) -> list[dict
                 "seconds": time.monotonic() - started,
             }
             logged.append(figures)
-            with (config.folder / LOG).open("a", encoding="utf-8") as file:
+            with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
             say(
                 f"update {update + 1}/{config.updates}  reward {figures['reward']:.3f}  right {figures['right']:.1%} "
@@ -130,7 +141,7 @@ def train(config: PolicyConfig, say: Callable[[str], None] = print) -> list[dict
             )
             if (update + 1) % config.checkpoint_every == 0 or update + 1 == config.updates:
                 tensors = state.tensors(model, optimiser)
-                saves.save(update + 1, tensors, {}, {"index": taken[-1][0]})
+                saves.save(update + 1, tensors, {}, {"index": taken[-1][0], "identity": ours})
         saves.wait()
     if config.export.folder is not None:
         told = {"updates": config.updates, "programs": config.programs, "group": config.group}

@@ -16,16 +16,20 @@ from dataclasses import dataclass, field
 
 from opencwm.codec.compact import Encoder
 from opencwm.codec.errors import CodecError
+from opencwm.codec.tokenizer import SIZE
 from opencwm.model.compact_constraint import Constraint
 from opencwm.model.engine import Engine
 from opencwm.model.sampling import Sampling
 from opencwm.programs.mix import Mix
 from opencwm.programs.program import Program
 from opencwm.trace.frames import Trace
+from opencwm.train.run import TrainingError
 from opencwm.world.compare import same
 from opencwm.world.local import UNFINISHED, opened
 from opencwm.world.protocol import WorldError
 from opencwm.world.voting import Writing
+
+_PATIENCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def groups(
         due = []
         for member in range(group):
             given = Trace(program.context, program.entry_line, (), UNFINISHED, trace.python)
-            ids, constraint = opened(given, room, engine.vocabulary)
+            ids, constraint = opened(given, room, min(engine.vocabulary, SIZE))
             checked = _Checked(constraint, trace, len(ids))
             sampling = Sampling(
                 room - len(ids),
@@ -136,12 +140,13 @@ def groups(
             drawn.logprobs = [tokens[choice.place - prompt].logprob for choice in checked.choices]
             drawn.right, drawn.whole = checked.right, checked.whole
             rollouts.append(drawn)
-        _judge(rollouts, len(trace.frames), bonus)
+        judge(rollouts, len(trace.frames), bonus)
         found.append(rollouts)
     return found
 
 
-def _judge(rollouts: Sequence[Drawn], frames: int, bonus: float) -> None:
+def judge(rollouts: Sequence[Drawn], frames: int, bonus: float) -> None:
+    """Give the rollouts of one program, whose real run has `frames` frames, their advantages."""
     for one in rollouts:
         one.advantages = []
         for frame in range(one.right + 1):
@@ -152,9 +157,14 @@ def _judge(rollouts: Sequence[Drawn], frames: int, bonus: float) -> None:
 
 
 def programs(mix: Mix, first: int, room: int) -> Iterator[tuple[int, Program, Trace]]:
-    """Programs of the stream from index `first` on with their runs, those that end and fit `room` tokens whole."""
-    index = first
+    """Programs of the stream from index `first` on with their runs, those that end and fit `room` tokens whole.
+
+    Each comes with the index after it. Raises TrainingError where next to none fits.
+    """
+    index = last = first
     while True:
+        if index - last >= _PATIENCE:
+            raise TrainingError(f"of {_PATIENCE:,} programs none fits {room} tokens whole: raise mix.sequence_length")
         made = mix.make(index)
         index += 1
         if made.program is None or made.trace is None or made.rejected or made.trace.outcome.kind == "truncated":
@@ -165,4 +175,5 @@ def programs(mix: Mix, first: int, room: int) -> Iterator[tuple[int, Program, Tr
         except (CodecError, WorldError):
             continue
         if encoder.fit(0, room) == len(made.trace.frames):
+            last = index
             yield index, made.program, made.trace
